@@ -1,0 +1,1 @@
+"""Kafka Streams for Python: topologies of map, join and window operators over Kafka, with local state."""

@@ -1,0 +1,5 @@
+"""``python -m streamlib`` is the ``streamlib`` command."""
+
+from streamlib.cli.main import main
+
+main()

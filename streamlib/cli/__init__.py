@@ -1,0 +1,1 @@
+"""The streamlib command: one file per command."""

@@ -1,0 +1,5 @@
+"""The ``streamlib`` command."""
+
+
+def main() -> None:
+    """Run the command line."""

@@ -1,0 +1,85 @@
+"""Settings of a worker: Kafka Streams' names with ``_`` for ``.``, and its defaults unless the docstring says why not.
+
+Next: `runtime/worker`, which is made from them.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from streamlib.errors import ConfigError
+
+ErrorPolicy = Literal["fail", "skip"]
+
+
+@dataclass(frozen=True)
+class StreamsConfig:
+    """Everything a worker can be told.
+
+    Attributes:
+        application_id: Names the consumer group, the internal topics and the state directory.
+        state_dir: Where stores live, one folder per application id; never a temporary directory by default.
+        commit_interval_ms: Time between commits of input offsets, and between flushes of the caches.
+        statestore_cache_max_bytes: Memory for write caches, over all stores of this worker; 0 turns caching off.
+        state_memory_bytes: Memory for RocksDB blocks and memtables, over all stores of this worker.
+        auto_offset_reset: Where to start reading an input topic that has no committed offset.
+        replication_factor: Of internal topics; -1 takes the broker's default.
+        max_poll_records: Rows taken from the broker in one poll.
+        max_task_idle_ms: How long a task waits for an empty input before it goes on without it.
+        deserialization_error: What to do with a record whose bytes its serde refuses.
+        processing_error: What to do with a row on which a user function raises.
+        on_data_loss: What to do when committed offsets lie outside the log.
+        session_timeout_ms: After this long without a heartbeat the group gives a worker's tasks away.
+        heartbeat_interval_ms: Time between heartbeats.
+        rebalance_timeout_ms: How long the group waits for a member to commit and rejoin.
+        shutdown_timeout_ms: How long a stopping worker may drain and commit.
+        repartition_purge_interval_ms: Time between purges of consumed repartition records.
+        windowstore_changelog_additional_retention_ms: Added to the retention of window changelogs.
+        loop_budget_ms: The event loop is not held longer than this.
+        group_instance_id: Static membership: a restart within the session timeout causes no rebalance.
+        topic_configs: Overrides for every internal topic.
+    """
+
+    application_id: str
+    state_dir: Path = field(default_factory=lambda: Path.home() / ".local" / "state" / "streamlib")
+    commit_interval_ms: int = 30_000
+    statestore_cache_max_bytes: int = 10 * 1024 * 1024
+    state_memory_bytes: int = 256 * 1024 * 1024
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    replication_factor: int = -1
+    max_poll_records: int = 10_000
+    max_task_idle_ms: int = 0
+    deserialization_error: ErrorPolicy = "fail"
+    processing_error: ErrorPolicy = "fail"
+    on_data_loss: Literal["fail", "earliest", "latest"] = "fail"
+    session_timeout_ms: int = 45_000
+    heartbeat_interval_ms: int = 3_000
+    rebalance_timeout_ms: int = 60_000
+    shutdown_timeout_ms: int = 30_000
+    repartition_purge_interval_ms: int = 30_000
+    windowstore_changelog_additional_retention_ms: int = 86_400_000
+    loop_budget_ms: int = 50
+    group_instance_id: str | None = None
+    topic_configs: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, settings: Mapping[str, Any]) -> "StreamsConfig":
+        """A config from names and values; dots in names count as underscores.
+
+        Raises:
+            ConfigError: An unknown name (the nearest known one is named), or a missing application id.
+        """
+        known = {entry.name for entry in fields(cls)}
+        values = {name.replace(".", "_"): value for name, value in settings.items()}
+        for name in values:
+            if name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1)
+                hint = f' Did you mean "{nearest[0]}"?' if nearest else f" Known settings: {', '.join(sorted(known))}."
+                msg = f'unknown setting "{name}".{hint}'
+                raise ConfigError(msg)
+        if not values.get("application_id"):
+            msg = "a worker needs an application_id: it names the consumer group, the internal topics and the state"
+            raise ConfigError(msg)
+        return cls(**values)

@@ -1,0 +1,1 @@
+"""The public builder API: each method adds nodes to the plan."""

@@ -1,0 +1,1 @@
+"""Workers, tasks, commit, restore, assignment."""

@@ -1,0 +1,1 @@
+"""Serdes: columns of bytes to objects and back."""

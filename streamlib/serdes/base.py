@@ -1,0 +1,46 @@
+"""A serde turns one column of objects into bytes and back. Next: the modules beside this one are the serdes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Serde(Generic[T]):
+    """Bytes to objects and objects to bytes, for the keys or the values of a topic.
+
+    None never reaches the two functions: a missing key or a tombstone stays None.
+
+    Attributes:
+        name: How the serde is called in messages, e.g. ``json[Order]``.
+        serialize: One object to bytes; may raise anything, which is reported as a `SerdeError` with its place.
+        deserialize: Bytes to one object; may raise anything, which is reported as a `DeserializationError`.
+        immutable: Whether the objects can never be changed in place (str, int, bytes...).
+    """
+
+    name: str
+    serialize: Callable[[T], bytes]
+    deserialize: Callable[[bytes], T]
+    immutable: bool = False
+
+    def serialize_many(self, values: list[T | None]) -> list[bytes | None]:
+        """The bytes of a column; None stays None."""
+        if None in values:
+            serialize = self.serialize
+            return [None if value is None else serialize(value) for value in values]
+        return list(map(self.serialize, values))  # type: ignore[arg-type]
+
+    def deserialize_many(self, data: list[bytes | None]) -> list[T | None]:
+        """The objects of a column; None stays None."""
+        if None in data:
+            deserialize = self.deserialize
+            return [None if raw is None else deserialize(raw) for raw in data]
+        return list(map(self.deserialize, data))  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"Serde({self.name})"
+
+
+AnySerde = Serde[Any]

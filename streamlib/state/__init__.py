@@ -1,0 +1,1 @@
+"""Local state: engines, stores, write cache."""

@@ -1,0 +1,44 @@
+"""What a store is, as data: made by `topology`, opened by `runtime`. Next: `base`, what an opened store can do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streamlib.serdes.base import AnySerde
+
+StoreKind = Literal["key_value", "window", "session"]
+
+
+@dataclass(frozen=True)
+class StoreSpec:
+    """A state store of a topology.
+
+    Attributes:
+        name: As in the Java library; its changelog is ``<application id>-<name>-changelog``.
+        kind: Which interface it has.
+        key_serde: Of the plain key (inside the window for windowed stores).
+        value_serde: Of the value.
+        timestamped: Whether rows keep the timestamp of their last update (all stores the DSL makes).
+        persistent: RocksDB; otherwise memory.
+        caching: One update per key and commit goes downstream and to the changelog.
+        logging: Whether it has a changelog topic.
+        retention_ms: Windowed stores: how long a row is kept after stream time has passed its start.
+        window_size_ms: Window stores: size of a window; None for others.
+        retain_duplicates: Window stores: several rows per key and window start.
+        source_topic: The topic that serves as the changelog: for a global table, or a table that reuses its source.
+        topic_configs: Overrides for the changelog topic, from the user.
+    """
+
+    name: str
+    kind: StoreKind
+    key_serde: AnySerde
+    value_serde: AnySerde
+    timestamped: bool = True
+    persistent: bool = True
+    caching: bool = True
+    logging: bool = True
+    retention_ms: int = 0
+    window_size_ms: int | None = None
+    retain_duplicates: bool = False
+    source_topic: str | None = None
+    topic_configs: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What users test with: shipped, not internal."""

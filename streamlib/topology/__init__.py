@@ -1,0 +1,1 @@
+"""The logical plan: data, names, validation, description. No I/O."""
