@@ -37,6 +37,7 @@ class StreamsConfig:
         shutdown_timeout_ms: How long a stopping worker may drain and commit.
         repartition_purge_interval_ms: Time between purges of consumed repartition records.
         windowstore_changelog_additional_retention_ms: Added to the retention of window changelogs.
+        broker_start_timeout_ms: How long a starting worker waits for a broker that does not answer.
         loop_budget_ms: The event loop is not held longer than this.
         group_instance_id: Static membership: a restart within the session timeout causes no rebalance.
         topic_configs: Overrides for every internal topic.
@@ -60,6 +61,7 @@ class StreamsConfig:
     shutdown_timeout_ms: int = 30_000
     repartition_purge_interval_ms: int = 30_000
     windowstore_changelog_additional_retention_ms: int = 86_400_000
+    broker_start_timeout_ms: int = 60_000
     loop_budget_ms: int = 50
     group_instance_id: str | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)

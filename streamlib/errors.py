@@ -7,7 +7,8 @@
     │   └── DeserializationError    bytes of a record that its serde refuses
     ├── ProcessingError         a user function raised
     ├── StateStoreError         a store cannot be opened, read or written
-    │   └── StateDirLockedError     another process uses the state directory
+    │   ├── StateDirLockedError     another process uses the state directory
+    │   └── StateCorruptedError     files of a store are damaged: set them aside and rebuild from the changelog
     ├── TaskMigratedError       the group gave the task to another worker: drop it, go on
     ├── TaskCorruptedError      local state disagrees with its changelog: rebuild that task
     ├── InternalTopicError      a repartition or changelog topic is not as it must be
@@ -69,12 +70,24 @@ class StateDirLockedError(StateStoreError):
     """Another process has the state directory open."""
 
 
+class StateCorruptedError(StateStoreError):
+    """The files of a store are damaged; set the directory aside and rebuild that task from the changelog."""
+
+
 class TaskMigratedError(StreamlibError):
     """The group has given this task to another worker; drop its uncommitted work and rejoin."""
 
 
 class TaskCorruptedError(StreamlibError):
-    """The local state of a task disagrees with its changelog; rebuild that task from the changelog."""
+    """The local state of a task disagrees with its changelog; rebuild that task from the changelog.
+
+    Attributes:
+        task_id: The task, as (sub-topology, partition).
+    """
+
+    def __init__(self, message: str, task_id: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.task_id = task_id
 
 
 class InternalTopicError(StreamlibError):

@@ -108,6 +108,18 @@ class ChangeBatch(RecordBatch):
         self.latest = latest
 
 
+class Change(msgspec.Struct, frozen=True):
+    """Both sides of a table's update as one value: what the repartition topic of a table aggregation carries.
+
+    Attributes:
+        new: The value to add, or None.
+        old: The value to take out, or None; never None together with ``new``.
+    """
+
+    new: Any
+    old: Any
+
+
 class Windowed(msgspec.Struct, Generic[K], frozen=True):
     """The key of a windowed table.
 

@@ -2,9 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
+from operator import is_
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+
+def any_none(column: list[Any]) -> bool:
+    """Whether a column holds a None; never calls ``__eq__`` of the objects in it, as ``None in column`` would."""
+    return any(map(is_, column, repeat(None)))
 
 
 @dataclass(frozen=True)
@@ -18,23 +25,26 @@ class Serde(Generic[T]):
         serialize: One object to bytes; may raise anything, which is reported as a `SerdeError` with its place.
         deserialize: Bytes to one object; may raise anything, which is reported as a `DeserializationError`.
         immutable: Whether the objects can never be changed in place (str, int, bytes...).
+        partition_bytes: For a column of serialized keys, the bytes that choose the partition: a windowed key goes
+            where its plain key goes (WindowedStreamPartitioner). None: all bytes of the key.
     """
 
     name: str
     serialize: Callable[[T], bytes]
     deserialize: Callable[[bytes], T]
     immutable: bool = False
+    partition_bytes: Callable[[list[bytes | None]], list[bytes | None]] | None = None
 
     def serialize_many(self, values: list[T | None]) -> list[bytes | None]:
         """The bytes of a column; None stays None."""
-        if None in values:
+        if any_none(values):
             serialize = self.serialize
             return [None if value is None else serialize(value) for value in values]
         return list(map(self.serialize, values))  # type: ignore[arg-type]
 
     def deserialize_many(self, data: list[bytes | None]) -> list[T | None]:
         """The objects of a column; None stays None."""
-        if None in data:
+        if any_none(data):
             deserialize = self.deserialize
             return [None if raw is None else deserialize(raw) for raw in data]
         return list(map(self.deserialize, data))  # type: ignore[arg-type]

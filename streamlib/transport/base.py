@@ -129,6 +129,12 @@ class Consumer(Protocol):
     def position(self, tp: TopicPartition) -> int | None:
         """The next offset to be returned, None before the first seek; steps over markers and compacted records."""
 
+    def lag(self, tp: TopicPartition) -> int | None:
+        """How many records are known to lie after the position; None while the broker has told nothing of ``tp``.
+
+        Of the records this consumer may see: under read_committed up to the last stable offset.
+        """
+
     async def poll(
         self, wanted: Collection[TopicPartition], *, max_records: int, timeout_ms: int
     ) -> dict[TopicPartition, FetchedBatch]:

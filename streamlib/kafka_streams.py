@@ -1,0 +1,128 @@
+"""`KafkaStreams` runs a topology inside the caller's event loop; `connect` picks the driver for a broker's address.
+
+This is the composition root of the library, as `cli` is that of the command line and `testing` that of tests.
+Next: `runtime/worker`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from streamlib.clock import Clock, SystemClock
+from streamlib.config import StreamsConfig
+from streamlib.errors import ConfigError
+from streamlib.metrics import Metrics
+from streamlib.runtime.application import open_worker
+from streamlib.runtime.restore import LogRestoreListener, RestoreListener
+from streamlib.runtime.worker import Worker
+from streamlib.topology.topology import Topology
+from streamlib.transport.base import Transport
+from streamlib.transport.security import SecurityConfig
+
+DEFAULT_BROKER = "local:.streamlib"
+
+
+def connect(address: str, security: SecurityConfig | None = None, client_id: str = "streamlib") -> Transport:
+    """The transport for a broker's address, not yet started.
+
+    Args:
+        address: ``kafka://host:port[,host:port...]``, or ``local:DIRECTORY`` for the embedded broker.
+        security: How to authenticate and encrypt; only for Kafka.
+        client_id: How this client is called in the broker's logs and quotas.
+
+    Raises:
+        ConfigError: An address of no known form.
+    """
+    # Imported here so that the embedded broker does not pay for aiokafka, nor Kafka for SQLite.
+    scheme, _, rest = address.partition(":")
+    if scheme == "kafka" and rest.startswith("//") and len(rest) > 2:
+        from streamlib.transport.kafka.transport import KafkaTransport  # noqa: PLC0415
+
+        return KafkaTransport(rest[2:], security, client_id)
+    if scheme == "local" and rest:
+        from streamlib.transport.local.transport import LocalTransport  # noqa: PLC0415
+
+        return LocalTransport(Path(rest))
+    msg = f'cannot tell the broker from "{address}": write kafka://host:9092 or local:DIRECTORY'
+    raise ConfigError(msg)
+
+
+class KafkaStreams:
+    """A running application: ``async with KafkaStreams(topology, config) as streams: await streams.wait()``.
+
+    Entering starts one worker on the current event loop and returns once it has joined its group; leaving stops it with
+    a last commit, within `shutdown_timeout_ms`. It installs no signal handlers: the caller's framework has its own.
+
+    Args:
+        topology: What `StreamsBuilder.build` returned.
+        config: Settings, or a mapping of their names; ``application_id`` defaults to the topology's name.
+        broker: ``kafka://host:port`` or ``local:DIRECTORY``.
+        security: How to authenticate and encrypt; only for Kafka.
+        listener: Hears how restoring goes; logs by default.
+        clock: Time; a test may bring its own.
+        transport: An opened driver in place of ``broker``.
+
+    Raises:
+        ConfigError, TopologyError, MissingTopicError, InternalTopicError, StateDirLockedError, BrokerUnavailableError:
+            On entering; nothing is left behind.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        config: StreamsConfig | Mapping[str, Any] | None = None,
+        *,
+        broker: str = DEFAULT_BROKER,
+        security: SecurityConfig | None = None,
+        listener: RestoreListener | None = None,
+        clock: Clock | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        if not isinstance(config, StreamsConfig):
+            config = StreamsConfig.from_mapping({"application_id": topology.name, **(config or {})})
+        self.topology = topology
+        self.config = config
+        self.metrics = Metrics()
+        self._transport = transport if transport is not None else connect(broker, security, config.application_id)
+        self._listener = listener or LogRestoreListener()
+        self._clock = clock or SystemClock()
+        self._stack = AsyncExitStack()
+        self._worker: Worker | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the worker."""
+        self._worker = await self._stack.enter_async_context(
+            open_worker(self.topology, self.config, self._transport, self._clock, self.metrics, self._listener)
+        )
+        self._running = asyncio.create_task(self._worker.run(), name=f"streamlib {self.config.application_id}")
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop the worker; what it failed with, and nobody has waited for, is raised."""
+        self.stop()
+        try:
+            await self.wait()
+        finally:
+            await self._stack.aclose()
+
+    def stop(self) -> None:
+        """Ask the worker to commit and leave; returns at once."""
+        if self._worker is not None:
+            self._worker.stopping = True
+
+    async def wait(self) -> None:
+        """Return when the worker has stopped after `stop`.
+
+        Raises:
+            StreamlibError: What stopped it otherwise. Everything since the last commit is undone.
+        """
+        if self._running is not None:
+            await asyncio.shield(self._running)
+
+    @property
+    def tasks(self) -> Mapping[str, str]:
+        """The state of each task of this worker, by task id."""
+        return {} if self._worker is None else self._worker.statistics()

@@ -1,0 +1,189 @@
+"""Starts and stops one worker of an application, written out in order.
+
+    transport → checks of all topics (nothing is created before they pass) → internal topics → state directory
+    → global tables, read whole → producer → group membership → the worker's loop; and back in reverse.
+
+Next: `worker`.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from streamlib.clock import Clock
+from streamlib.config import StreamsConfig
+from streamlib.errors import BrokerUnavailableError, ConfigError
+from streamlib.metrics import Metrics
+from streamlib.runtime.assignment_codec import SubscriptionData
+from streamlib.runtime.assignor import TaskAssignor
+from streamlib.runtime.commit import Committer, Purger
+from streamlib.runtime.global_tables import GlobalTables
+from streamlib.runtime.internal_topics import ensure_topics, wanted_topics
+from streamlib.runtime.partitions import external_topics, resolve_partitions, task_partitions, tasks_of
+from streamlib.runtime.producer_holder import ProducerHolder
+from streamlib.runtime.record_collector import RecordCollector
+from streamlib.runtime.restore import RestoreListener, Restorer, cancelled
+from streamlib.runtime.task_factory import TaskFactory
+from streamlib.runtime.worker import Worker
+from streamlib.state.directory import StateDirectory
+from streamlib.topology.nodes import Sink
+from streamlib.topology.topology import Topology
+from streamlib.transport.base import Admin, GroupOptions, TopicSpec, Transport
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
+
+
+@asynccontextmanager
+async def open_worker(
+    topology: Topology,
+    config: StreamsConfig,
+    transport: Transport,
+    clock: Clock,
+    metrics: Metrics,
+    listener: RestoreListener,
+) -> AsyncIterator[Worker]:
+    """A worker ready to `run`; everything it opened is closed afterwards.
+
+    Raises:
+        BrokerUnavailableError: Nobody answered for `broker_start_timeout_ms`.
+        MissingTopicError, TopologyError, InternalTopicError: Topics are not as the topology needs them; nothing was
+            created.
+        StateDirLockedError: Another process uses the state directory.
+    """
+    async with AsyncExitStack() as stack:
+        await _reach(transport, config, clock)
+        stack.push_async_callback(transport.close)
+        admin = await transport.admin()
+        stack.push_async_callback(admin.close)
+        counts = await _prepare_topics(topology, config, transport, admin)
+        directory = StateDirectory(config.state_dir, config.application_id)
+        directory.lock()
+        stack.callback(directory.unlock)
+
+        global_tables = GlobalTables(topology, config, directory, clock, metrics)
+        stack.push_async_callback(global_tables.close)
+        await global_tables.load(transport, admin, counts, listener)
+        following = asyncio.ensure_future(global_tables.follow())
+        stack.push_async_callback(cancelled, following)
+
+        producer = ProducerHolder(transport.producer)
+        await producer.start()
+        factory = _factory(topology, config, counts, directory, producer, metrics, global_tables, await _all(admin))
+        restorer = Restorer(transport, admin, config, clock, listener)
+        worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
+        consumer = transport.consumer(_group(topology, config, counts, factory, directory, worker))
+        repartition = [topology.physical_topic(name, config.application_id) for name in topology.repartition_topics]
+        purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
+        worker.connect(consumer, Committer(producer, consumer, clock), purger)
+        stack.push_async_callback(_leave, worker, producer)
+        await consumer.start()
+        stack.push_async_callback(consumer.close)
+        yield worker
+
+
+async def _leave(worker: Worker, producer: ProducerHolder) -> None:
+    """The consumer has left the group: whatever was not committed is no longer ours to deliver."""
+    await worker.close()
+    await producer.close(deliver=False)
+
+
+async def _reach(transport: Transport, config: StreamsConfig, clock: Clock) -> None:
+    """Start the transport, waiting for a broker that is not there yet."""
+    deadline = clock.monotonic() + config.broker_start_timeout_ms / 1000
+    while True:
+        try:
+            await transport.start()
+            return
+        except BrokerUnavailableError as error:
+            if clock.monotonic() >= deadline:
+                raise
+            log.warning("waiting for the broker: %s", error)
+            await clock.sleep(RETRY_SECONDS)
+
+
+async def _all(admin: Admin) -> dict[str, int]:
+    return await admin.partition_counts(None)
+
+
+async def _prepare_topics(
+    topology: Topology, config: StreamsConfig, transport: Transport, admin: Admin
+) -> dict[str, int]:
+    """Partition counts of all source topics; internal topics exist afterwards."""
+    sources = external_topics(topology)
+    existing = await admin.partition_counts(None)
+    if transport.max_workers is not None:
+        existing = await _create_embedded(topology, admin, existing)
+    counts = resolve_partitions(topology, {topic: existing[topic] for topic in sources if topic in existing})
+    sinks = {node.topic for node in topology.nodes.values() if isinstance(node, Sink) and node.topic is not None}
+    missing = sorted(sinks - existing.keys() - topology.repartition_topics.keys())
+    if missing:
+        names = ", ".join(f'"{name}"' for name in missing)
+        msg = (
+            f"the topology writes to topics that do not exist: {names}. "
+            f"Create them, e.g. streamlib topics create {missing[0]} --partitions 4"
+        )
+        raise ConfigError(msg)
+    await ensure_topics(admin, wanted_topics(topology, config, counts), config.replication_factor)
+    return counts
+
+
+async def _create_embedded(topology: Topology, admin: Admin, existing: dict[str, int]) -> dict[str, int]:
+    """On the embedded broker topics need no planning: missing ones are made as wide as the widest source."""
+    sources = external_topics(topology)
+    sinks = {node.topic for node in topology.nodes.values() if isinstance(node, Sink) and node.topic is not None}
+    width = max((existing[topic] for topic in sources if topic in existing), default=1)
+    missing = (sources | sinks) - existing.keys() - topology.repartition_topics.keys()
+    if missing:
+        log.info("creating topics on the embedded broker: %s", ", ".join(sorted(missing)))
+        await admin.create_topics([TopicSpec(topic, width) for topic in sorted(missing)])
+    return await admin.partition_counts(None)
+
+
+def _factory(
+    topology: Topology,
+    config: StreamsConfig,
+    counts: dict[str, int],
+    directory: StateDirectory,
+    producer: ProducerHolder,
+    metrics: Metrics,
+    global_tables: GlobalTables,
+    existing: dict[str, int],
+) -> TaskFactory:
+    collector = RecordCollector(producer, existing, lambda topic: topology.physical_topic(topic, config.application_id))
+    return TaskFactory(topology, config, counts, directory, collector, producer, metrics, global_tables.stores)
+
+
+def _group(
+    topology: Topology,
+    config: StreamsConfig,
+    counts: dict[str, int],
+    factory: TaskFactory,
+    directory: StateDirectory,
+    worker: Worker,
+) -> GroupOptions:
+    """How the worker joins its group."""
+    application_id = config.application_id
+    tasks = [task for subtopology in topology.subtopologies for task in tasks_of(subtopology, counts)]
+    stateful = [task for task in tasks if factory.subtopology(task).stores]
+    fingerprint = hashlib.sha256(topology.describe().encode()).hexdigest()[:16]
+
+    def describe() -> SubscriptionData:
+        running = [(task.subtopology, task.partition) for task in worker.tasks]
+        stored = [task for task in tasks if directory.has_state(str(task))]
+        return SubscriptionData(directory.process_id, fingerprint, running, [tuple(task) for task in stored])
+
+    partitions = {task: list(task_partitions(topology, task, counts, application_id)) for task in tasks}
+    return GroupOptions(
+        group_id=application_id,
+        topics=frozenset(tp.topic for tps in partitions.values() for tp in tps),
+        assignor=TaskAssignor(describe, partitions, stateful),
+        listener=worker,
+        session_timeout_ms=config.session_timeout_ms,
+        heartbeat_interval_ms=config.heartbeat_interval_ms,
+        rebalance_timeout_ms=config.rebalance_timeout_ms,
+        group_instance_id=config.group_instance_id,
+    )

@@ -1,0 +1,55 @@
+"""The bytes members of a group send each other: a version byte, then msgpack, checked strictly as network input.
+
+Next: `assignor`, which decides from them.
+"""
+
+import msgspec
+
+from streamlib.errors import TransportError
+
+VERSION = 1
+MAX_BYTES = 1_000_000
+
+
+class SubscriptionData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a member tells the leader when it joins.
+
+    Attributes:
+        process_id: Stable for one state directory.
+        fingerprint: Of the topology, so that unlike versions in one group are noticed.
+        tasks: Tasks it runs now, as ``[sub-topology, partition]``.
+        stored_tasks: Tasks it has local state of.
+    """
+
+    process_id: str
+    fingerprint: str
+    tasks: list[tuple[int, int]] = []
+    stored_tasks: list[tuple[int, int]] = []
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(SubscriptionData)
+
+
+def encode_subscription(data: SubscriptionData) -> bytes:
+    """The user data of a join."""
+    return bytes([VERSION]) + _encoder.encode(data)
+
+
+def decode_subscription(member_id: str, data: bytes) -> SubscriptionData:
+    """What a member sent.
+
+    Raises:
+        TransportError: Not streamlib's format: another kind of consumer uses the same group id.
+    """
+    if not data or data[0] != VERSION or len(data) > MAX_BYTES:
+        msg = (
+            f"group member {member_id} does not speak streamlib's assignment protocol version {VERSION}: "
+            "another application uses the same application_id, or an incompatible version of streamlib"
+        )
+        raise TransportError(msg)
+    try:
+        return _decoder.decode(memoryview(data)[1:])
+    except msgspec.MsgspecError as error:
+        msg = f"group member {member_id} sent a malformed subscription: {error}"
+        raise TransportError(msg) from error

@@ -1,0 +1,133 @@
+"""Which worker runs which task: balanced within one, sticky, all partitions of a task together.
+
+A task stays where it runs; else it goes where its state is; else to the worker with the fewest tasks. Stateful tasks
+are spread first, so that state is balanced as well. Next: `worker`, which turns partitions into tasks again.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from streamlib.record import TopicPartition
+from streamlib.runtime.assignment_codec import SubscriptionData, decode_subscription, encode_subscription
+from streamlib.runtime.partitions import TaskId
+from streamlib.transport.base import Member
+
+
+class TaskAssignor:
+    """Assigns tasks to the members of a group; implements `transport.base.Assignor`. One instance per worker.
+
+    Args:
+        describe: What this member tells the leader at each join.
+        partitions_of: The partitions of each task of the topology.
+        stateful: The tasks that have stores.
+    """
+
+    name = "streamlib"
+
+    def __init__(
+        self,
+        describe: Callable[[], SubscriptionData],
+        partitions_of: Mapping[TaskId, Collection[TopicPartition]],
+        stateful: Collection[TaskId],
+    ) -> None:
+        self._describe = describe
+        self._partitions_of = partitions_of
+        self._stateful = frozenset(stateful)
+
+    def subscription(self) -> bytes:
+        """User data to send with each join of this member."""
+        return encode_subscription(self._describe())
+
+    def assign(
+        self, partitions: Mapping[str, int], members: Mapping[str, Member]
+    ) -> Mapping[str, tuple[Sequence[TopicPartition], bytes]]:
+        """For each member its partitions: those of its tasks, sorted."""
+        told = {member: decode_subscription(member, members[member].user_data) for member in sorted(members)}
+        tasks = assign_tasks(sorted(self._partitions_of), self._stateful, told)
+        return {
+            member: (sorted(tp for task in mine for tp in self._partitions_of[task] if tp.topic in partitions), b"")
+            for member, mine in tasks.items()
+        }
+
+    def assigned(self, partitions: Collection[TopicPartition], user_data: bytes) -> None:
+        """Nothing to keep: the worker derives its tasks from its partitions."""
+
+
+def assign_tasks(
+    tasks: Sequence[TaskId], stateful: Collection[TaskId], members: Mapping[str, SubscriptionData]
+) -> dict[str, list[TaskId]]:
+    """Tasks of each member; pure, so that properties can be tested over random clusters.
+
+    Balanced within one task overall, and within one among the stateful tasks.
+    """
+    assignment: dict[str, list[TaskId]] = {member: [] for member in sorted(members)}
+    if not assignment:
+        return assignment
+    running = _owners(members, lambda data: data.tasks)
+    stored = _owners(members, lambda data: data.stored_tasks)
+    load: dict[str, int] = dict.fromkeys(assignment, 0)
+    for group in ([task for task in tasks if task in stateful], [task for task in tasks if task not in stateful]):
+        _spread(group, running, stored, assignment, load)
+    return {member: sorted(mine) for member, mine in assignment.items()}
+
+
+def _spread(
+    group: Sequence[TaskId],
+    running: Mapping[TaskId, list[str]],
+    stored: Mapping[TaskId, list[str]],
+    assignment: dict[str, list[TaskId]],
+    load: dict[str, int],
+) -> None:
+    """Give out one group of tasks on top of ``load``, which is kept up to date."""
+    capacity = _capacities(group, load, running, stored)
+    left = []
+    for preferred in (running, stored):
+        left = []
+        for task in group:
+            owner = next((member for member in preferred.get(task, ()) if capacity[member] > 0), None)
+            if owner is None:
+                left.append(task)
+                continue
+            capacity[owner] -= 1
+            assignment[owner].append(task)
+            load[owner] += 1
+        group = left
+    for task in left:
+        owner = max(capacity, key=lambda member: (capacity[member], -load[member]))
+        capacity[owner] -= 1
+        assignment[owner].append(task)
+        load[owner] += 1
+
+
+def _capacities(
+    group: Sequence[TaskId],
+    load: Mapping[str, int],
+    running: Mapping[TaskId, list[str]],
+    stored: Mapping[TaskId, list[str]],
+) -> dict[str, int]:
+    """How many of the group's tasks each member takes, so that total loads differ by at most one.
+
+    Where the division leaves a choice, the extra ones go to members that run more of these tasks, then to those that
+    have the state of more.
+    """
+    runs = dict.fromkeys(load, 0)
+    holds = dict.fromkeys(load, 0)
+    for task in group:
+        for member in running.get(task, ()):
+            runs[member] += 1
+        for member in stored.get(task, ()):
+            holds[member] += 1
+    capacity = dict.fromkeys(load, 0)
+    for _ in group:
+        least = min(load, key=lambda m: (load[m] + capacity[m], capacity[m] - runs[m], capacity[m] - holds[m], m))
+        capacity[least] += 1
+    return capacity
+
+
+def _owners(
+    members: Mapping[str, SubscriptionData], tasks: Callable[[SubscriptionData], list[tuple[int, int]]]
+) -> dict[TaskId, list[str]]:
+    owners: dict[TaskId, list[str]] = {}
+    for member, data in members.items():
+        for number, partition in tasks(data):
+            owners.setdefault(TaskId(number, partition), []).append(member)
+    return owners

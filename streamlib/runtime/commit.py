@@ -1,0 +1,96 @@
+"""A commit: caches to stores, stores to changelogs, everything acknowledged, state applied, input offsets committed.
+
+At-least-once, in this order: (1) flush the caches, whose updates go downstream and to the changelogs; (2) wait until
+the broker has everything; (3) apply each task's rows and changelog offsets in one atomic batch; (4) commit the input
+offsets. A crash between (2) and (3) replays a piece of changelog; one between (3) and (4) processes some records again.
+
+Every large step gives the event loop its turn in between. Nothing is processed meanwhile.
+Source: TaskExecutor.commitOffsetsOrTransaction. Next: `worker`, which goes on.
+"""
+
+import logging
+from collections.abc import Collection
+
+from streamlib.clock import Clock
+from streamlib.record import TopicPartition
+from streamlib.runtime.producer_holder import ProducerHolder
+from streamlib.runtime.task import Task
+from streamlib.transport.base import Admin, Consumer, OffsetAndMetadata
+
+log = logging.getLogger(__name__)
+
+FLUSH_ROWS = 5_000
+
+
+class Committer:
+    """Commits tasks together.
+
+    Args:
+        producer: The worker's producer.
+        consumer: The group member.
+        clock: For yielding to the loop.
+    """
+
+    def __init__(self, producer: ProducerHolder, consumer: Consumer, clock: Clock) -> None:
+        self._producer = producer
+        self._consumer = consumer
+        self._clock = clock
+
+    async def commit(self, tasks: Collection[Task]) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Commit what ``tasks`` have taken; returns the input offsets committed.
+
+        Raises:
+            DeliveryError: Something was not written: replace the producer, drop the work, restore the tasks.
+            CommitError: The group has moved on: drop the work; the tasks belong to others.
+            BrokerUnavailableError: As for DeliveryError.
+        """
+        moved = [task for task in tasks if task.dirty]
+        for task in moved:
+            while task.flush(FLUSH_ROWS):
+                await self._producer.current.drain()
+                await self._clock.sleep(0)
+        acknowledged = await self._producer.current.flush()
+        for task in moved:
+            for _ in task.stores.apply(acknowledged):
+                await self._clock.sleep(0)
+        offsets = {tp: held for task in moved for tp, held in task.offsets().items()}
+        if offsets:
+            await self._consumer.commit(offsets)
+        for task in moved:
+            task.committed()
+        return offsets
+
+
+class Purger:
+    """Deletes repartition records that every task has committed: nobody else may read those topics.
+
+    Args:
+        admin: Deletes records.
+        repartition_topics: Their names on the broker.
+        interval_ms: Least time between two purges.
+    """
+
+    def __init__(self, admin: Admin, repartition_topics: Collection[str], interval_ms: int, clock: Clock) -> None:
+        self._admin = admin
+        self._topics = frozenset(repartition_topics)
+        self._interval = interval_ms / 1000
+        self._clock = clock
+        self._before: dict[TopicPartition, int] = {}
+        self._last = clock.monotonic()
+
+    def committed(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        """Remember what may go."""
+        self._before.update({tp: held.offset for tp, held in offsets.items() if tp.topic in self._topics})
+
+    def due(self) -> bool:
+        """Whether there is something to purge and the interval has passed."""
+        return bool(self._before) and self._clock.monotonic() - self._last >= self._interval
+
+    async def purge(self) -> None:
+        """Delete; a failure is only logged, since the next purge deletes the same and more."""
+        before, self._before = self._before, {}
+        self._last = self._clock.monotonic()
+        try:
+            await self._admin.delete_records(before)
+        except Exception as error:  # an optional clean-up must not stop a worker
+            log.warning("could not purge repartition topics %s: %s", sorted({tp.topic for tp in before}), error)

@@ -1,0 +1,182 @@
+"""Global tables: every worker reads all partitions of their topics, wholly before any task starts, and keeps following.
+
+The topic itself is the changelog. Rows are kept as the bytes they came in, after a check that they decode. Joins see
+whatever is there at that moment: global tables are not synchronized with streams by time.
+
+Source: GlobalStreamThread, GlobalStateManagerImpl. Next: `operators/join_table`, which looks rows up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+
+from streamlib.clock import Clock
+from streamlib.config import StreamsConfig
+from streamlib.errors import BrokerUnavailableError, DeserializationError, MissingTopicError, OffsetOutOfRangeError
+from streamlib.metrics import Metrics
+from streamlib.record import FetchedBatch, TopicPartition
+from streamlib.runtime.record_queue import SHOWN_BYTES
+from streamlib.runtime.restore import RestoreListener
+from streamlib.state.base import Engine, TimestampedStore
+from streamlib.state.directory import StateDirectory
+from streamlib.state.open_store import open_store
+from streamlib.state.spec import StoreSpec
+from streamlib.topology.topology import Topology
+from streamlib.transport.base import Admin, Consumer, Transport
+
+log = logging.getLogger(__name__)
+
+POLL_RECORDS = 50_000
+APPLY_ROWS = 100_000
+DIRECTORY = "global"
+
+
+class GlobalTables:
+    """All global tables of a worker.
+
+    Attributes:
+        stores: By name; empty until `load`.
+    """
+
+    def __init__(
+        self, topology: Topology, config: StreamsConfig, directory: StateDirectory, clock: Clock, metrics: Metrics
+    ) -> None:
+        self.stores: dict[str, TimestampedStore[object]] = {}
+        self._specs: dict[str, StoreSpec] = {
+            topology.stores[name].source_topic or "": topology.stores[name]
+            for subtopology in topology.subtopologies
+            if subtopology.is_global
+            for name in subtopology.stores
+        }
+        self._config = config
+        self._directory = directory
+        self._clock = clock
+        self._metrics = metrics
+        self._engine: Engine | None = None
+        self._consumer: Consumer | None = None
+        self._next: dict[TopicPartition, int] = {}
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The topics read."""
+        return frozenset(self._specs)
+
+    async def load(
+        self, transport: Transport, admin: Admin, counts: Mapping[str, int], listener: RestoreListener
+    ) -> None:
+        """Read every topic to the end it has now.
+
+        Raises:
+            DeserializationError: A row does not decode, and the policy is to fail.
+        """
+        if not self._specs:
+            return
+        self._engine = self._directory.open_engine(DIRECTORY, persistent=True)
+        for spec in self._specs.values():
+            self.stores[spec.name] = open_store(spec, self._engine, None, self._metrics, read_cache_bytes=1 << 24)
+        tps = [TopicPartition(topic, number) for topic in self._specs for number in range(counts[topic])]
+        first, end = await admin.beginning_offsets(tps), await admin.end_offsets(tps)
+        held = self._engine.offsets()
+        for tp in tps:
+            offset = held.get(self._offset_name(tp))
+            # Rows deleted before the log's start may survive here: only a fresh read of the whole topic is right.
+            self._next[tp] = offset if offset is not None and first[tp] <= offset <= end[tp] else first[tp]
+            listener.started(tp, self._specs[tp.topic].name, end[tp] - self._next[tp])
+        self._consumer = transport.consumer()
+        await self._consumer.start()
+        self._consumer.assign(self._next)
+        waiting = {tp for tp in tps if self._next[tp] < end[tp]}
+        while waiting:
+            await self._poll(waiting, timeout_ms=100, listener=listener)
+            waiting = {tp for tp in waiting if (self._consumer.position(tp) or 0) < end[tp]}
+        await self._apply()
+        for tp in tps:
+            listener.finished(tp)
+
+    async def follow(self) -> None:
+        """Keep the tables up to date until cancelled."""
+        while self._consumer is not None:
+            try:
+                await self._poll(self._next.keys(), timeout_ms=500, listener=None)
+                await self._apply()
+            except (BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError) as error:
+                log.warning("global tables stand still: %s", error)
+                await self._clock.sleep(1)
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Stop reading and close the stores."""
+        if self._consumer is not None:
+            await self._consumer.close()
+            self._consumer = None
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    async def _poll(
+        self, wanted: Collection[TopicPartition], *, timeout_ms: int, listener: RestoreListener | None
+    ) -> None:
+        assert self._consumer is not None
+        polled = await self._consumer.poll(wanted, max_records=POLL_RECORDS, timeout_ms=timeout_ms)
+        for tp, batch in polled.items():
+            store = self.stores[self._specs[tp.topic].name]
+            rows = self._valid_rows(tp, batch)
+            store.restore(
+                [batch.keys[row] for row in rows],
+                [batch.values[row] for row in rows],
+                [batch.timestamps[row] for row in rows],
+            )
+            self._next[tp] = batch.next_offset
+            if listener is not None:
+                listener.progressed(tp, len(batch))
+            if store.pending_rows >= APPLY_ROWS:
+                await self._apply()
+            await self._clock.sleep(0)
+
+    def _valid_rows(self, tp: TopicPartition, batch: FetchedBatch) -> list[int]:
+        """Rows with a key, that decode; the others are counted."""
+        spec = self._specs[tp.topic]
+        rows = [row for row, key in enumerate(batch.keys) if key is not None]
+        if len(rows) < len(batch):
+            self._metrics.dropped(spec.name, "null-key", len(batch) - len(rows))
+        try:
+            spec.key_serde.deserialize_many([batch.keys[row] for row in rows])
+            spec.value_serde.deserialize_many([batch.values[row] for row in rows])
+        except Exception:  # the slow path finds the row
+            rows = [row for row in rows if self._decodes(spec, tp, batch, row)]
+        return rows
+
+    def _decodes(self, spec: StoreSpec, tp: TopicPartition, batch: FetchedBatch, row: int) -> bool:
+        for part, serde, data in (
+            ("key", spec.key_serde, batch.keys[row]),
+            ("value", spec.value_serde, batch.values[row]),
+        ):
+            if data is None:
+                continue
+            try:
+                serde.deserialize(data)
+            except Exception as error:
+                if self._config.deserialization_error == "skip":
+                    self._metrics.dropped(spec.name, "deserialization-error")
+                    return False
+                msg = (
+                    f"the {part} ({serde.name}) of a global table's record cannot be decoded: {error}: "
+                    f"topic={tp.topic} partition={tp.partition} offset={batch.offsets[row]} "
+                    f"first bytes={data[:SHOWN_BYTES].hex()}. Mend the table's serde, or skip such records with "
+                    "--on-deserialization-error skip."
+                )
+                raise DeserializationError(msg) from error
+        return True
+
+    async def _apply(self) -> None:
+        assert self._engine is not None
+        writes = {table: rows for store in self.stores.values() for table, rows in store.pending().items()}
+        if writes:
+            offsets = {self._offset_name(tp): offset for tp, offset in self._next.items()}
+            for _ in self._engine.write_chunks(writes, offsets):
+                await self._clock.sleep(0)
+            for store in self.stores.values():
+                store.applied()
+
+    def _offset_name(self, tp: TopicPartition) -> str:
+        return f"{self._specs[tp.topic].name}:{tp.partition}"

@@ -1,0 +1,139 @@
+"""Where a task's output leaves it: columns are serialized, spread over partitions and appended to the producer.
+
+Serialization, partitioning and buffering work on whole columns; nothing is awaited here. The producer's errors surface
+at the next commit. Next: `commit`, which waits until everything appended is acknowledged.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from streamlib.errors import MissingTopicError, SerdeError
+from streamlib.record import Headers, RecordBatch, TopicPartition
+from streamlib.runtime.producer_holder import ProducerHolder
+from streamlib.serdes.base import AnySerde
+from streamlib.topology.nodes import Sink
+from streamlib.transport.partitioner import Partitioner
+
+Columns = tuple[list[bytes | None], list[bytes | None], list[int], list[Headers]]
+
+
+class RecordCollector:
+    """Writes the batches of sinks. One for all tasks of a worker: they share the producer and the partitioner.
+
+    Args:
+        producer: Where the bytes go.
+        counts: Partition counts of topics by their names on the broker; topics found later are added to it.
+        physical: A topic's name on the broker for its name in the plan.
+    """
+
+    def __init__(self, producer: ProducerHolder, counts: Mapping[str, int], physical: Callable[[str], str]) -> None:
+        self._producer = producer
+        self._counts = counts
+        self._physical = physical
+        self._partitioner = Partitioner()
+
+    def send(self, sink: Sink, batch: RecordBatch) -> None:
+        """Serialize, partition and buffer a batch for the sink's topic.
+
+        Raises:
+            SerdeError: A key or value does not fit the sink's serde.
+            MissingTopicError: The topic does not exist.
+            DeliveryError: A record is too large, or an earlier delivery failed.
+        """
+        keys = serialized(sink.key_serde, batch.keys, batch, sink, "key")
+        values = serialized(sink.value_serde, batch.values, batch, sink, "value")
+        if sink.topic is not None:
+            self._append(sink, self._physical(sink.topic), batch, keys, values)
+            return
+        assert sink.topic_fn is not None
+        rows_of: dict[str, list[int]] = {}
+        for row, topic in enumerate(map(sink.topic_fn, batch.keys, batch.values)):
+            rows_of.setdefault(topic, []).append(row)
+        for topic, rows in rows_of.items():
+            part = _rows(batch, rows)
+            self._append(sink, topic, part, [keys[row] for row in rows], [values[row] for row in rows])
+
+    def _append(
+        self, sink: Sink, topic: str, batch: RecordBatch, keys: list[bytes | None], values: list[bytes | None]
+    ) -> None:
+        count = self._counts.get(topic)
+        if count is None:
+            msg = f'the sink topic "{topic}" does not exist: node={sink.name}. Create it before records reach it.'
+            raise MissingTopicError(msg)
+        producer = self._producer.current
+        if count == 1:
+            producer.append(TopicPartition(topic, 0), keys, values, batch.timestamps, batch.headers)
+            return
+        if sink.partitioner is not None:
+            choose = sink.partitioner
+            chosen = [choose(key, value, count) for key, value in zip(batch.keys, batch.values, strict=True)]
+            default = self._partitioner.partitions(keys, count)
+            partitions = [default[row] if to is None else to for row, to in enumerate(chosen)]
+        else:
+            hashed = sink.key_serde.partition_bytes
+            partitions = self._partitioner.partitions(keys if hashed is None else hashed(keys), count)
+        for partition, columns in spread(partitions, count, keys, values, batch):
+            producer.append(TopicPartition(topic, partition), *columns[:3], columns[3] or None)
+
+
+def spread(
+    partitions: list[int], count: int, keys: list[bytes | None], values: list[bytes | None], batch: RecordBatch
+) -> list[tuple[int, Columns]]:
+    """The columns of each partition that gets rows, in row order."""
+    columns: list[Columns] = [([], [], [], []) for _ in range(count)]
+    adders = [(c[0].append, c[1].append, c[2].append) for c in columns]
+    for partition, key, value, timestamp in zip(partitions, keys, values, batch.timestamps, strict=True):
+        add_key, add_value, add_timestamp = adders[partition]
+        add_key(key)
+        add_value(value)
+        add_timestamp(timestamp)
+    if batch.headers is not None:
+        for partition, headers in zip(partitions, batch.headers, strict=True):
+            columns[partition][3].append(headers)
+    return [(partition, c) for partition, c in enumerate(columns) if c[0]]
+
+
+def serialized(serde: AnySerde, column: list[Any], batch: RecordBatch, sink: Sink, part: str) -> list[bytes | None]:
+    """The bytes of a column.
+
+    Raises:
+        SerdeError: Names the node, the offset and the type of the first value that does not fit.
+    """
+    try:
+        return serde.serialize_many(column)
+    except Exception as error:
+        for row, value in enumerate(column):
+            try:
+                if value is not None:
+                    serde.serialize(value)
+            except Exception as cause:
+                offset = "unknown" if batch.offsets is None else batch.offsets[row]
+                msg = (
+                    f"the {part} serde {serde.name} cannot write a {type(value).__name__}: {cause}: "
+                    f"node={sink.name} topic={sink.topic} input offset={offset}. "
+                    f"Give .to() the {part}_serde that fits, or map the {part} before it."
+                )
+                raise SerdeError(msg) from cause
+        raise SerdeError(f"the {part} serde {serde.name} failed: node={sink.name}: {error}") from error
+
+
+def _rows(batch: RecordBatch, rows: list[int]) -> RecordBatch:
+    return RecordBatch(
+        [batch.keys[row] for row in rows],
+        [batch.values[row] for row in rows],
+        [batch.timestamps[row] for row in rows],
+        None if batch.offsets is None else [batch.offsets[row] for row in rows],
+        None if batch.headers is None else [batch.headers[row] for row in rows],
+    )
+
+
+class ChangelogTopicWriter:
+    """A store's changelog partition; implements `state.base.ChangelogWriter`."""
+
+    def __init__(self, producer: ProducerHolder, tp: TopicPartition) -> None:
+        self._producer = producer
+        self.tp = tp
+
+    def append(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
+        """Log updates in order."""
+        self._producer.current.append(self.tp, keys, values, timestamps)

@@ -1,0 +1,202 @@
+"""The records of one input partition that wait for their task: decoded by column, handed out in runs.
+
+A task takes the run of records at the head of the queue whose timestamps are not above the other queues' heads, so
+merging inputs by time keeps batches whole. Decoding and timestamp extraction happen when a fetched batch reaches the
+head, a column at a time; only a batch that fails is gone through record by record.
+
+Source: RecordQueue, PartitionGroup. Next: `task`, which takes the runs; `operators/fusion`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from streamlib.errors import ProcessingError
+from streamlib.record import FetchedBatch, RecordBatch, TopicPartition
+from streamlib.serdes.base import AnySerde
+from streamlib.topology.nodes import Source
+
+SHOWN_BYTES = 64
+
+
+class DecodeErrors(Protocol):
+    """What to do with a record that cannot be decoded."""
+
+    def undecodable(self, error: Exception, part: str, tp: TopicPartition, offset: int, data: bytes) -> None:
+        """Return to skip the record (it is counted), or raise `DeserializationError`."""
+
+
+class RecordQueue:
+    """One partition's waiting records, oldest offset first.
+
+    Attributes:
+        buffered: Rows waiting, decoded or not.
+        partition_time: Highest timestamp taken so far, -1 before the first.
+        next_offset: What to commit once everything taken is processed.
+        fetch_offset: Where the consumer goes on reading.
+    """
+
+    def __init__(self, tp: TopicPartition, source: Source, decode_values: bool, errors: DecodeErrors) -> None:
+        self.tp = tp
+        self.source = source
+        self.buffered = 0
+        self.partition_time = -1
+        self.next_offset = -1
+        self.fetch_offset = -1
+        self._decode_values = decode_values
+        self._errors = errors
+        self._fetched: deque[FetchedBatch] = deque()
+        self._head: RecordBatch | None = None
+        self._head_end = -1  # what to commit once the head batch is taken whole
+        self._taken = 0
+        self._negative = 0
+
+    def start(self, offset: int, partition_time: int) -> None:
+        """Forget what waits; the next record to take is the one at ``offset``."""
+        self._fetched.clear()
+        self._head = None
+        self.buffered = 0
+        self.next_offset = self.fetch_offset = offset
+        self.partition_time = partition_time
+
+    def add(self, batch: FetchedBatch) -> None:
+        """Take in what a poll brought."""
+        self._fetched.append(batch)
+        self.buffered += len(batch)
+        self.fetch_offset = batch.next_offset
+
+    def head_time(self) -> int | None:
+        """Timestamp of the next record, or None when the queue is empty."""
+        head = self._ready_head()
+        return None if head is None else head.timestamps[self._taken]
+
+    def take(self, up_to_ms: int | None, max_rows: int) -> RecordBatch:
+        """The next run: at most ``max_rows`` rows, none but the first with a timestamp above ``up_to_ms``."""
+        head = self._ready_head()
+        assert head is not None, "take() on an empty queue"
+        first, last = self._taken, min(len(head), self._taken + max_rows)
+        if up_to_ms is not None:
+            timestamps = head.timestamps
+            last = next((row for row in range(first + 1, last) if timestamps[row] > up_to_ms), last)
+        if first == 0 and last == len(head):
+            run = head
+        else:
+            run = RecordBatch(
+                head.keys[first:last],
+                head.values[first:last],
+                head.timestamps[first:last],
+                head.offsets[first:last] if head.offsets is not None else None,
+                head.headers[first:last] if head.headers is not None else None,
+            )
+        self.buffered -= last - first
+        self.partition_time = max(self.partition_time, max(run.timestamps))
+        if last == len(head):
+            self._head, self.next_offset = None, self._head_end
+        else:
+            self._taken = last
+            assert head.offsets is not None
+            self.next_offset = head.offsets[last]
+        return run
+
+    def _ready_head(self) -> RecordBatch | None:
+        """The decoded batch at the head; batches of which nothing is left are stepped over."""
+        while self._head is None and self._fetched:
+            fetched = self._fetched.popleft()
+            decoded = self._decode(fetched)
+            self.buffered -= len(fetched) - len(decoded)
+            if len(decoded):
+                self._head, self._head_end, self._taken = decoded, fetched.next_offset, 0
+            elif not self._fetched:
+                self.next_offset = fetched.next_offset
+        return self._head
+
+    def _decode(self, fetched: FetchedBatch) -> RecordBatch:
+        """Objects for bytes, event times for record times."""
+        values: list[Any] = fetched.values
+        try:
+            keys = self.source.key_serde.deserialize_many(fetched.keys)
+            if self._decode_values:
+                values = self.source.value_serde.deserialize_many(fetched.values)
+        except Exception:  # a serde may raise anything; the slow path finds the record and the part
+            fetched = self._without_undecodable(fetched)
+            keys = self.source.key_serde.deserialize_many(fetched.keys)
+            values = self.source.value_serde.deserialize_many(fetched.values) if self._decode_values else fetched.values
+        batch = RecordBatch(keys, values, fetched.timestamps, fetched.offsets, fetched.headers)
+        if self.source.timestamp_extractor is not None:
+            batch.timestamps = self._extract(batch, self.source.timestamp_extractor)
+        if len(batch) and min(batch.timestamps) < 0:
+            batch = self._without_negative(batch)
+        return batch
+
+    def _without_undecodable(self, fetched: FetchedBatch) -> FetchedBatch:
+        """The rows that decode; the policy is asked about each other one."""
+        good = [row for row in range(len(fetched)) if self._decodes(fetched, row)]
+        return FetchedBatch(
+            [fetched.keys[row] for row in good],
+            [fetched.values[row] for row in good],
+            [fetched.timestamps[row] for row in good],
+            [fetched.offsets[row] for row in good],
+            None if fetched.headers is None else [fetched.headers[row] for row in good],
+            fetched.next_offset,
+        )
+
+    def _decodes(self, fetched: FetchedBatch, row: int) -> bool:
+        parts: list[tuple[str, AnySerde, bytes | None]] = [("key", self.source.key_serde, fetched.keys[row])]
+        if self._decode_values:
+            parts.append(("value", self.source.value_serde, fetched.values[row]))
+        for part, serde, data in parts:
+            if data is None:
+                continue
+            try:
+                serde.deserialize(data)
+            except Exception as error:  # the serde's own exception becomes the cause
+                self._errors.undecodable(error, f"{part} ({serde.name})", self.tp, fetched.offsets[row], data)
+                return False
+        return True
+
+    def _extract(self, batch: RecordBatch, extractor: Callable[[Any, Any, int, int], int]) -> list[int]:
+        """Event times; the extractor is told the highest time of the partition so far."""
+        times: list[int] = []
+        highest = self.partition_time
+        assert batch.offsets is not None
+        for key, value, timestamp, offset in zip(
+            batch.keys, batch.values, batch.timestamps, batch.offsets, strict=True
+        ):
+            try:
+                time = extractor(key, value, timestamp, highest)
+            except Exception as error:
+                msg = (
+                    f"the timestamp extractor raised {error!r}: node={self.source.name} topic={self.tp.topic} "
+                    f"partition={self.tp.partition} offset={offset}. Return a negative number to drop a record."
+                )
+                raise ProcessingError(msg) from error
+            highest = max(highest, time)
+            times.append(time)
+        return times
+
+    def _without_negative(self, batch: RecordBatch) -> RecordBatch:
+        """The rows with a time; without an extractor a negative time is an error, as in Kafka Streams."""
+        assert batch.offsets is not None
+        if self.source.timestamp_extractor is None:
+            row = next(row for row, time in enumerate(batch.timestamps) if time < 0)
+            msg = (
+                f"record with the negative timestamp {batch.timestamps[row]}: node={self.source.name} "
+                f"topic={self.tp.topic} partition={self.tp.partition} offset={batch.offsets[row]}. "
+                "Its producer set no timestamp. Give the stream a timestamp_extractor: a negative result drops the "
+                "record, e.g. timestamp_extractor=skip_negative, or take the time from the value."
+            )
+            raise ProcessingError(msg)
+        good = [row for row, time in enumerate(batch.timestamps) if time >= 0]
+        self._negative += len(batch) - len(good)
+        return RecordBatch(
+            [batch.keys[row] for row in good],
+            [batch.values[row] for row in good],
+            [batch.timestamps[row] for row in good],
+            [batch.offsets[row] for row in good],
+            None if batch.headers is None else [batch.headers[row] for row in good],
+        )
+
+    def take_negative_count(self) -> int:
+        """Rows dropped for a negative timestamp since the last call."""
+        count, self._negative = self._negative, 0
+        return count

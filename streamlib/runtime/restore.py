@@ -1,0 +1,239 @@
+"""Brings new tasks to life in the background: committed positions, then state from the changelogs.
+
+Runs beside the worker's loop and never inside a rebalance callback, so other tasks go on and heartbeats continue. The
+end of a changelog is read uncommitted, once; the records are read committed up to it (KAFKA-10167). A store that has
+kept its offset restores only what it lacks.
+
+Source: StoreChangelogReader. Next: `worker`, which takes the finished tasks.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from streamlib.clock import Clock
+from streamlib.config import StreamsConfig
+from streamlib.errors import BrokerUnavailableError, OffsetOutOfRangeError, TaskCorruptedError
+from streamlib.record import TopicPartition
+from streamlib.runtime.offset_metadata import decode_partition_time
+from streamlib.runtime.task import Task
+from streamlib.transport.base import Admin, Consumer, OffsetAndMetadata, Transport
+
+log = logging.getLogger(__name__)
+
+POLL_RECORDS = 50_000
+APPLY_ROWS = 100_000
+RETRY_SECONDS = 1.0
+
+Positions = dict[TopicPartition, tuple[int, int]]
+
+
+class RestoreListener(Protocol):
+    """Hears how restoring goes; called once a batch at most."""
+
+    def started(self, tp: TopicPartition, store: str, records: int) -> None:
+        """A changelog is about to be read; ``records`` is an upper bound."""
+
+    def progressed(self, tp: TopicPartition, records: int) -> None:
+        """So many more records were applied."""
+
+    def finished(self, tp: TopicPartition) -> None:
+        """The store is complete."""
+
+
+class LogRestoreListener:
+    """Writes a log line when a changelog is started and finished."""
+
+    def started(self, tp: TopicPartition, store: str, records: int) -> None:
+        """Log the start."""
+        log.info("restoring store %s from %s-%d: up to %d records", store, tp.topic, tp.partition, records)
+
+    def progressed(self, tp: TopicPartition, records: int) -> None:
+        """Say nothing: a line for each batch helps nobody."""
+
+    def finished(self, tp: TopicPartition) -> None:
+        """Log the end."""
+        log.info("restored from %s-%d", tp.topic, tp.partition)
+
+
+@dataclass
+class _Changelog:
+    """One changelog partition that is being read."""
+
+    task: Task
+    store: str
+    next_offset: int
+    end: int
+
+
+class Restorer:
+    """Restores the tasks it is given, all at once, until each is complete or the set changes.
+
+    Attributes:
+        finished: Takes each complete task with where its inputs go on.
+        corrupted: Takes a task whose state has proved wrong; it must be destroyed and made anew.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        admin: Admin,
+        config: StreamsConfig,
+        clock: Clock,
+        listener: RestoreListener,
+    ) -> None:
+        self._transport = transport
+        self._admin = admin
+        self._config = config
+        self._clock = clock
+        self._listener = listener
+
+    async def run(self, tasks: Collection[Task], group: Consumer, finished: Callable[[Task, Positions], None]) -> None:
+        """Restore ``tasks``; calls ``finished`` for each as soon as it is complete. Cancel it to stop.
+
+        While the broker is away it waits and tries again.
+
+        Raises:
+            TaskCorruptedError: Local state lies outside its changelog; ``task`` names it.
+            OffsetOutOfRangeError: Committed input offsets lie outside the log, and the policy is to fail.
+        """
+        left = list(tasks)
+        while left:
+            try:
+                positions = await self._positions(left, group)
+                await self._restore(left, positions, finished)
+                return
+            except BrokerUnavailableError as error:
+                log.warning("restoring waits for the broker: %s", error)
+                await self._clock.sleep(RETRY_SECONDS)
+
+    async def _positions(self, tasks: Collection[Task], group: Consumer) -> Positions:
+        """Where each input goes on: the committed offset, or what the reset policy says."""
+        inputs = [tp for task in tasks for tp in task.queues]
+        committed = await group.committed(inputs)
+        first = await self._admin.beginning_offsets(inputs)
+        end = await self._admin.end_offsets(inputs)
+        positions: Positions = {}
+        for task in tasks:
+            for tp, queue in task.queues.items():
+                held = committed[tp]
+                if held is None:
+                    reset = queue.source.offset_reset or self._config.auto_offset_reset
+                    positions[tp] = (first[tp] if reset == "earliest" else end[tp], -1)
+                else:
+                    offset = self._inside_log(tp, held, first[tp], end[tp])
+                    positions[tp] = (offset, decode_partition_time(held.metadata))
+        return positions
+
+    def _inside_log(self, tp: TopicPartition, held: OffsetAndMetadata, first: int, end: int) -> int:
+        """The committed offset, or what the policy says when the log no longer has it."""
+        if first <= held.offset <= end:
+            return held.offset
+        lost = f"{first - held.offset} records are gone" if held.offset < first else "the topic was made anew"
+        policy = self._config.on_data_loss
+        if policy == "fail":
+            msg = (
+                f"the committed offset {held.offset} lies outside the log [{first}, {end}]: topic={tp.topic} "
+                f"partition={tp.partition}: {lost}. Go on with on_data_loss=earliest or latest, or run streamlib reset."
+            )
+            raise OffsetOutOfRangeError(msg)
+        log.error("%s-%d: committed offset %d outside the log, %s", tp.topic, tp.partition, held.offset, lost)
+        return first if policy == "earliest" else end
+
+    async def _restore(
+        self, tasks: list[Task], positions: Positions, finished: Callable[[Task, Positions], None]
+    ) -> None:
+        """Read all changelogs of ``tasks`` with one consumer; removes finished tasks from the list."""
+        waiting: dict[TopicPartition, _Changelog] = {}
+        for task in tasks:
+            task.stores.discard()
+        changelogs = await self._changelogs(tasks)
+        for tp, changelog in changelogs.items():
+            if changelog.next_offset < changelog.end:
+                waiting[tp] = changelog
+                self._listener.started(tp, changelog.store, changelog.end - changelog.next_offset)
+        reader = self._transport.consumer()
+        await reader.start()
+        try:
+            reader.assign({tp: changelog.next_offset for tp, changelog in waiting.items()})
+            self._finish(tasks, waiting, positions, finished)
+            while waiting:
+                polled = await reader.poll(waiting.keys(), max_records=POLL_RECORDS, timeout_ms=100)
+                for tp, batch in polled.items():
+                    rows = [row for row, key in enumerate(batch.keys) if key is not None]
+                    changelog = waiting[tp]
+                    store = changelog.task.stores.stores[changelog.store]
+                    if len(rows) == len(batch):
+                        store.restore(batch.keys, batch.values, batch.timestamps)
+                    else:
+                        store.restore(
+                            [batch.keys[row] for row in rows],
+                            [batch.values[row] for row in rows],
+                            [batch.timestamps[row] for row in rows],
+                        )
+                    changelog.next_offset = batch.next_offset
+                    self._listener.progressed(tp, len(batch))
+                    if store.pending_rows >= APPLY_ROWS:
+                        await self._apply(changelog)
+                    await self._clock.sleep(0)
+                await self._complete(reader, waiting)
+                self._finish(tasks, waiting, positions, finished)
+        finally:
+            await reader.close()
+
+    async def _changelogs(self, tasks: Collection[Task]) -> dict[TopicPartition, _Changelog]:
+        """Each changelog with where to begin and where to end."""
+        tps = [tp for task in tasks for tp in task.stores.changelogs.values()]
+        if not tps:
+            return {}
+        ends = await self._admin.end_offsets(tps)
+        firsts = await self._admin.beginning_offsets(tps)
+        changelogs = {}
+        for task in tasks:
+            for store, tp in task.stores.changelogs.items():
+                held = task.stores.offset(store)
+                if held is not None and not firsts[tp] <= held <= ends[tp]:
+                    msg = (
+                        f"store {store} stands at changelog offset {held}, its changelog holds "
+                        f"[{firsts[tp]}, {ends[tp]}]: task={task.task_id} topic={tp.topic} partition={tp.partition}. "
+                        "The task's state is rebuilt from the changelog."
+                    )
+                    raise TaskCorruptedError(msg, task.task_id)
+                changelogs[tp] = _Changelog(task, store, firsts[tp] if held is None else held, ends[tp])
+        return changelogs
+
+    async def _complete(self, reader: Consumer, waiting: dict[TopicPartition, _Changelog]) -> None:
+        """Apply and take out the changelogs that were read to their end."""
+        for tp in list(waiting):
+            position = reader.position(tp)
+            if position is not None and position >= waiting[tp].end:
+                waiting[tp].next_offset = position
+                await self._apply(waiting[tp])
+                self._listener.finished(tp)
+                del waiting[tp]
+
+    async def _apply(self, changelog: _Changelog) -> None:
+        for _ in changelog.task.stores.apply_restored(changelog.store, changelog.next_offset):
+            await self._clock.sleep(0)
+
+    @staticmethod
+    def _finish(
+        tasks: list[Task],
+        waiting: Mapping[TopicPartition, _Changelog],
+        positions: Positions,
+        finished: Callable[[Task, Positions], None],
+    ) -> None:
+        """Hand over the tasks none of whose changelogs is still being read."""
+        unfinished = {id(changelog.task) for changelog in waiting.values()}
+        for task in [task for task in tasks if id(task) not in unfinished]:
+            tasks.remove(task)
+            finished(task, {tp: positions[tp] for tp in task.queues})
+
+
+async def cancelled(running: "asyncio.Task[None] | None") -> None:
+    """Cancel a background task and wait until it has gone."""
+    if running is not None and not running.done():
+        running.cancel()
+        await asyncio.wait([running])

@@ -1,0 +1,118 @@
+"""Makes tasks: opens their stores, lowers their sub-topology, connects their queues. Next: `task`."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from streamlib.config import StreamsConfig
+from streamlib.errors import CorruptStateError
+from streamlib.metrics import Metrics
+from streamlib.operators.base import Collector
+from streamlib.record import TopicPartition
+from streamlib.runtime.lowering import lower
+from streamlib.runtime.partitions import TaskId, task_partitions
+from streamlib.runtime.producer_holder import ProducerHolder
+from streamlib.runtime.record_collector import ChangelogTopicWriter
+from streamlib.runtime.record_queue import RecordQueue
+from streamlib.runtime.task import Task, TaskContext
+from streamlib.runtime.task_stores import TaskStores
+from streamlib.state.base import Engine, TimestampedStore
+from streamlib.state.directory import StateDirectory
+from streamlib.state.open_store import open_store
+from streamlib.topology.nodes import Source
+from streamlib.topology.topology import Subtopology, Topology
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TaskFactory:
+    """What all tasks of a worker are made from.
+
+    Attributes:
+        topology: The plan.
+        config: The worker's settings.
+        counts: Partition counts of source topics by their names in the plan.
+        directory: Where state lives.
+        collector: Where sinks write.
+        producer: Where changelogs are written.
+        metrics: The worker's counters.
+        global_stores: Stores that every task may read.
+    """
+
+    topology: Topology
+    config: StreamsConfig
+    counts: Mapping[str, int]
+    directory: StateDirectory
+    collector: Collector
+    producer: ProducerHolder
+    metrics: Metrics
+    global_stores: Mapping[str, TimestampedStore[object]]
+
+    def create(self, task_id: TaskId, cache_bytes: int) -> Task:
+        """A task in state CREATED, its stores as they were left on disk.
+
+        Args:
+            task_id: Which task.
+            cache_bytes: Memory for its write caches.
+
+        Raises:
+            StateStoreError: A store cannot be opened (a corrupt one is set aside and starts empty).
+        """
+        subtopology = self.subtopology(task_id)
+        context = TaskContext(task_id, self.collector, self.metrics, self.config)
+        stores = self._open(subtopology, task_id, cache_bytes)
+        pipeline = lower(
+            self.topology, subtopology, {**self.global_stores, **stores.stores}, context, cache_bytes=cache_bytes
+        )
+        sources = {
+            topic: node
+            for name in subtopology.nodes
+            if isinstance(node := self.topology.nodes[name], Source)
+            for topic in node.topics
+        }
+        queues = {
+            tp: RecordQueue(tp, sources[topic], pipeline.sources[sources[topic].name].reads_values, context)
+            for tp, topic in task_partitions(self.topology, task_id, self.counts, self.config.application_id).items()
+        }
+        return Task(task_id, queues, stores, pipeline, context)
+
+    def subtopology_of_topic(self) -> dict[str, int]:
+        """The number of the sub-topology that reads each topic, by its name on the broker."""
+        return {
+            self.topology.physical_topic(topic, self.config.application_id): sub.number
+            for sub in self.topology.subtopologies
+            if not sub.is_global
+            for topic in sub.source_topics
+        }
+
+    def subtopology(self, task_id: TaskId) -> Subtopology:
+        """The sub-topology a task runs."""
+        return next(sub for sub in self.topology.subtopologies if sub.number == task_id.subtopology)
+
+    def _open(self, subtopology: Subtopology, task_id: TaskId, cache_bytes: int) -> TaskStores:
+        """Stores on one engine for those on disk and one for those in memory."""
+        specs = [self.topology.stores[name] for name in subtopology.stores]
+        by_kind: dict[bool, Engine] = {
+            persistent: self._engine(task_id, persistent) for persistent in {spec.persistent for spec in specs}
+        }
+        opened: dict[str, TimestampedStore[object]] = {}
+        changelogs: dict[str, TopicPartition] = {}
+        for spec in specs:
+            topic = self.topology.changelog_topic(spec.name, self.config.application_id)
+            writer = None
+            if topic is not None:
+                changelogs[spec.name] = TopicPartition(topic, task_id.partition)
+                writer = ChangelogTopicWriter(self.producer, changelogs[spec.name])
+            opened[spec.name] = open_store(
+                spec, by_kind[spec.persistent], writer, self.metrics, read_cache_bytes=cache_bytes // len(specs)
+            )
+        return TaskStores(opened, {spec.name: by_kind[spec.persistent] for spec in specs}, changelogs)
+
+    def _engine(self, task_id: TaskId, persistent: bool) -> Engine:
+        try:
+            return self.directory.open_engine(str(task_id), persistent=persistent)
+        except CorruptStateError as error:
+            aside = self.directory.set_aside(str(task_id))
+            log.error("%s Set aside as %s; the task is rebuilt from its changelogs.", error, aside)
+            return self.directory.open_engine(str(task_id), persistent=persistent)

@@ -1,0 +1,298 @@
+"""The worker: polls, routes records to tasks, lets them process, commits. It decides; the tasks do.
+
+One event loop, one consumer, one producer. The loop is never held longer than `loop_budget_ms`: tasks process runs
+whose length follows the measured time per record. Rebalance callbacks only commit and take notes; the loop acts on
+them. After any transport error the producer is replaced, uncommitted work is dropped, and the tasks are restored from
+what is committed. A mistake in the application's own code or data stops the worker, and everything since the last
+commit is undone.
+
+Source: StreamThread, TaskManager. Next: `task`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Mapping
+
+from streamlib.clock import Clock
+from streamlib.config import StreamsConfig
+from streamlib.errors import BrokerUnavailableError, CommitError, DeliveryError, TaskCorruptedError
+from streamlib.metrics import Metrics
+from streamlib.record import TopicPartition
+from streamlib.runtime.assignment import Assignment
+from streamlib.runtime.commit import Committer, Purger
+from streamlib.runtime.pacing import Pacing
+from streamlib.runtime.partitions import TaskId
+from streamlib.runtime.producer_holder import ProducerHolder
+from streamlib.runtime.restore import Positions, Restorer, cancelled
+from streamlib.runtime.task import Task
+from streamlib.runtime.task_factory import TaskFactory
+from streamlib.runtime.task_state import TaskState
+from streamlib.transport.base import Consumer, GroupMetadata, Transport
+
+log = logging.getLogger(__name__)
+
+IDLE_POLL_MS = 100
+BUFFERED_RECORDS = 20_000  # of one partition: beyond it the partition is not polled
+RETRY_SECONDS = (0.1, 10.0)
+LOG_EVERY_SECONDS = 30.0
+
+
+class Worker:
+    """Runs the tasks that the group gives it.
+
+    Implements `transport.base.RebalanceListener`.
+
+    Attributes:
+        tasks: Its tasks by id.
+        stopping: Set to end `run` after a last commit.
+    """
+
+    def __init__(
+        self,
+        config: StreamsConfig,
+        transport: Transport,
+        factory: TaskFactory,
+        producer: ProducerHolder,
+        restorer: Restorer,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.tasks: dict[TaskId, Task] = {}
+        self.stopping = False
+        self._config = config
+        self._transport = transport
+        self._factory = factory
+        self._producer = producer
+        self._restorer = restorer
+        self._clock = clock
+        self._metrics = metrics
+        self._pacing = Pacing(clock, config.loop_budget_ms)
+        self._lock = asyncio.Lock()  # held by whoever touches tasks: the loop's turn, or a revocation
+        self._epoch = 0
+        self._assigned: Assignment | None = None
+        self._restoring: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+        self._dropped = False  # uncommitted work was dropped: the producer must be renewed, the tasks restored
+        self._last_commit = clock.monotonic()
+
+    def connect(self, consumer: Consumer, committer: Committer, purger: Purger) -> None:
+        """Give the worker its group membership, made with the worker itself as the listener."""
+        self._consumer = consumer
+        self._committer = committer
+        self._purger = purger
+
+    # ---- the group's callbacks: take notes, commit, return ---------------------------------------------
+
+    async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Commit and stand still until the group has decided."""
+        self._epoch += 1
+        await cancelled(self._restoring)
+        async with self._lock:
+            try:
+                async with asyncio.timeout(self._config.rebalance_timeout_ms / 2000):
+                    await self._commit()
+            except Exception as error:  # must not raise into the group's machinery; the work is done again
+                log.warning("could not commit before a rebalance, uncommitted work is dropped: %s", error)
+                self._drop_work()
+            for task in self.tasks.values():
+                if task.state is TaskState.RUNNING:
+                    task.transition(TaskState.SUSPENDED)
+
+    async def on_assigned(self, partitions: Collection[TopicPartition], group: GroupMetadata) -> None:
+        """Take note; the loop makes the tasks."""
+        self._epoch += 1
+        self._assigned = Assignment.of(partitions, self._factory, group)
+
+    # ---- the loop ---------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until `stopping` is set, then commit what is done.
+
+        Raises:
+            StreamlibError: What the application or its data did wrong; the work since the last commit is undone.
+        """
+        failures = 0
+        last_log = -LOG_EVERY_SECONDS
+        while not self.stopping:
+            try:
+                await self._turn()
+                failures = 0
+            except (BrokerUnavailableError, DeliveryError, CommitError) as error:
+                failures += 1
+                if self._clock.monotonic() - last_log >= LOG_EVERY_SECONDS:
+                    last_log = self._clock.monotonic()
+                    log.warning("work since the last commit will be done again: %s", error)
+                await cancelled(self._restoring)
+                async with self._lock:
+                    self._drop_work()
+                await self._clock.sleep(min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2 ** min(failures, 10)))
+        await self._last_words()
+
+    async def _last_words(self) -> None:
+        """Commit before leaving, within the shutdown timeout."""
+        await cancelled(self._restoring)
+        if self._dropped:
+            return
+        try:
+            async with asyncio.timeout(self._config.shutdown_timeout_ms / 1000), self._lock:
+                await self._commit()
+        except (BrokerUnavailableError, DeliveryError, CommitError, TimeoutError) as error:
+            log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
+
+    async def close(self) -> None:
+        """Close the tasks; uncommitted work is dropped."""
+        await cancelled(self._restoring)
+        for background in list(self._background):
+            await cancelled(background)
+        for task in self.tasks.values():
+            task.close()
+        self.tasks.clear()
+
+    async def _turn(self) -> None:
+        """One round: assignment, commit, poll, process."""
+        if self._dropped:
+            await self._producer.renew()
+            async with self._lock:
+                self._dropped = False
+                self._restore(self.tasks.values())
+        self._check_restoring()
+        async with self._lock:
+            await self._apply_assignment()
+            if self._clock.monotonic() - self._last_commit >= self._config.commit_interval_ms / 1000:
+                await self._commit()
+        epoch = self._epoch
+        waiting = any(task.buffered for task in self._running())
+        polled = await self._consumer.poll(
+            self._wanted(), max_records=self._config.max_poll_records, timeout_ms=0 if waiting else self._idle_ms()
+        )
+        async with self._lock:
+            if epoch != self._epoch:
+                self._seek_back(polled.keys())
+                return
+            for tp, batch in polled.items():
+                self._owner(tp).queues[tp].add(batch)
+            processed = await self._process(epoch)
+        if processed:
+            await self._producer.current.drain()
+        elif waiting and not polled:
+            await self._clock.sleep(0.005)  # waiting for another input of the same task
+
+    async def _process(self, epoch: int) -> int:
+        """Let each ready task process what it has buffered; the event loop gets its turn in between."""
+        total = 0
+        ready = [task for task in self._running() if self._ready(task)]
+        while ready and epoch == self._epoch and not self.stopping:
+            for task in ready:
+                with self._pacing.measured() as pace:
+                    pace.rows = task.process(self._pacing.rows(task.task_id.subtopology))
+                    pace.group = task.task_id.subtopology
+                total += pace.rows
+                await self._clock.sleep(0)
+            if self._clock.monotonic() - self._last_commit >= self._config.commit_interval_ms / 1000:
+                break
+            await self._producer.current.drain()
+            ready = [task for task in ready if self._ready(task)]
+        if total:
+            self._metrics.count("records_processed_total", total)
+        return total
+
+    def _ready(self, task: Task) -> bool:
+        return task.ready(self._consumer.lag, self._clock.time_ms(), self._config.max_task_idle_ms)
+
+    def _running(self) -> list[Task]:
+        return [task for task in self.tasks.values() if task.state is TaskState.RUNNING]
+
+    def _wanted(self) -> list[TopicPartition]:
+        return [
+            tp for task in self._running() for tp, queue in task.queues.items() if queue.buffered < BUFFERED_RECORDS
+        ]
+
+    def _owner(self, tp: TopicPartition) -> Task:
+        return next(task for task in self.tasks.values() if tp in task.queues)
+
+    def _idle_ms(self) -> int:
+        due = self._last_commit + self._config.commit_interval_ms / 1000 - self._clock.monotonic()
+        return max(1, min(IDLE_POLL_MS, int(due * 1000)))
+
+    def _seek_back(self, tps: Collection[TopicPartition]) -> None:
+        """A poll that crossed a rebalance is forgotten: read its records again."""
+        for task in self._running():
+            for tp in task.queues.keys() & tps:
+                self._consumer.seek(tp, task.queues[tp].fetch_offset)
+
+    # ---- commit and recovery ----------------------------------------------------------------------------
+
+    async def _commit(self) -> None:
+        offsets = await self._committer.commit(self._running())
+        self._last_commit = self._clock.monotonic()
+        self._purger.committed(offsets)
+        if self._purger.due():
+            background = asyncio.ensure_future(self._purger.purge())
+            self._background.add(background)
+            background.add_done_callback(self._background.discard)
+
+    def _drop_work(self) -> None:
+        """Back to the last commit: what was processed since then is done again."""
+        self._dropped = True
+        for task in self.tasks.values():
+            task.drop_work()
+
+    # ---- tasks come and go ------------------------------------------------------------------------------
+
+    async def _apply_assignment(self) -> None:
+        """Close the tasks that went, make those that came, go on with those that stayed."""
+        if self._assigned is None:
+            return
+        assigned, self._assigned = self._assigned, None
+        await cancelled(self._restoring)
+        for task_id in self.tasks.keys() - assigned.tasks:
+            self.tasks.pop(task_id).close()
+        cache_bytes = self._config.statestore_cache_max_bytes // max(1, len(assigned.tasks))
+        for task_id in sorted(assigned.tasks - self.tasks.keys()):
+            self.tasks[task_id] = self._factory.create(task_id, cache_bytes)
+            await self._clock.sleep(0)
+        for task in self.tasks.values():
+            if task.state is TaskState.SUSPENDED:
+                task.transition(TaskState.RUNNING)
+                for tp, queue in task.queues.items():
+                    self._consumer.seek(tp, queue.fetch_offset)
+        log.info("assigned tasks: %s", ", ".join(str(task_id) for task_id in sorted(self.tasks)) or "none")
+        self._restore(self.tasks.values())
+
+    def _restore(self, tasks: Iterable[Task]) -> None:
+        """Begin to restore, in the background, those of ``tasks`` that do not run."""
+        waiting = [task for task in tasks if task.state is not TaskState.RUNNING]
+        for task in waiting:
+            task.transition(TaskState.RESTORING)
+        if waiting:
+            running = self._restorer.run(waiting, self._consumer, self._start)
+            self._restoring = asyncio.ensure_future(running)
+
+    def _start(self, task: Task, positions: Positions) -> None:
+        """A task is complete: read its inputs."""
+        task.start(positions)
+        task.transition(TaskState.RUNNING)
+        for tp, (offset, _) in positions.items():
+            self._consumer.seek(tp, offset)
+
+    def _check_restoring(self) -> None:
+        """Raise what stopped restoring; a task whose state proved wrong is made anew."""
+        if self._restoring is None or not self._restoring.done():
+            return
+        restoring, self._restoring = self._restoring, None
+        if restoring.cancelled():
+            return
+        error = restoring.exception()
+        if isinstance(error, TaskCorruptedError):
+            log.error("%s", error)
+            task_id = TaskId(*error.task_id)
+            self.tasks[task_id].destroy()
+            cache_bytes = self._config.statestore_cache_max_bytes // max(1, len(self.tasks))
+            self.tasks[task_id] = self._factory.create(task_id, cache_bytes)
+            self._restore(self.tasks.values())
+        elif error is not None:
+            raise error
+
+    def statistics(self) -> Mapping[str, str]:
+        """State of each task."""
+        return {str(task_id): task.state.value for task_id, task in sorted(self.tasks.items())}
