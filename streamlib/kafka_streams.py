@@ -123,6 +123,12 @@ class KafkaStreams:
             await asyncio.shield(self._running)
 
     @property
+    def failed(self) -> bool:
+        """Whether the worker has stopped with an error, which `wait` raises."""
+        running = self._running
+        return running is not None and running.done() and running.exception() is not None
+
+    @property
     def tasks(self) -> Mapping[str, str]:
         """The state of each task of this worker, by task id."""
         return {} if self._worker is None else self._worker.statistics()

@@ -8,7 +8,7 @@ Next: `fusion` (stateless runs), then the stateful operators, one family a file;
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from streamlib.metrics import Metrics
 from streamlib.record import RecordBatch
@@ -25,11 +25,19 @@ class Operator(Protocol):
         """Take a batch; outputs go to the operator's `Forward` before this returns."""
 
 
+@runtime_checkable
 class FlushingOperator(Operator, Protocol):
     """An operator with a write cache."""
 
-    def flush(self) -> None:
-        """Write the cache to the store and its changelog, and forward one update for each changed key."""
+    def flush(self, rows_max: int | None = None) -> int:
+        """Write cached updates to the store and its changelog, and forward one for each changed key.
+
+        Args:
+            rows_max: At most so many, the oldest first, so that the event loop can run in between; None for all.
+
+        Returns:
+            How many are left.
+        """
 
 
 class Collector(Protocol):

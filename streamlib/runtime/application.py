@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
@@ -28,6 +29,7 @@ from streamlib.runtime.restore import RestoreListener, Restorer, cancelled
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.worker import Worker
 from streamlib.state.directory import StateDirectory
+from streamlib.state.rocksdb import RocksMemory
 from streamlib.topology.nodes import Sink
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import Admin, GroupOptions, TopicSpec, Transport
@@ -54,15 +56,16 @@ async def open_worker(
             created.
         StateDirLockedError: Another process uses the state directory.
     """
+    application_id = config.application_id
     async with AsyncExitStack() as stack:
         await _reach(transport, config, clock)
         stack.push_async_callback(transport.close)
         admin = await transport.admin()
         stack.push_async_callback(admin.close)
         counts = await _prepare_topics(topology, config, transport, admin)
-        directory = StateDirectory(config.state_dir, config.application_id)
-        directory.lock()
-        stack.callback(directory.unlock)
+        memory = RocksMemory(config.state_memory_bytes)
+        directory = StateDirectory.open(config.state_dir, config.application_id, memory)
+        stack.callback(directory.close)
 
         global_tables = GlobalTables(topology, config, directory, clock, metrics)
         stack.push_async_callback(global_tables.close)
@@ -72,13 +75,16 @@ async def open_worker(
 
         producer = ProducerHolder(transport.producer)
         await producer.start()
-        factory = _factory(topology, config, counts, directory, producer, metrics, global_tables, await _all(admin))
+        existing = await admin.partition_counts(None)
+        collector = RecordCollector(producer, existing, partial(topology.physical_topic, application_id=application_id))
+        stores = global_tables.stores
+        factory = TaskFactory(topology, config, counts, directory, collector, producer, metrics, stores)
         restorer = Restorer(transport, admin, config, clock, listener)
         worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
         consumer = transport.consumer(_group(topology, config, counts, factory, directory, worker))
-        repartition = [topology.physical_topic(name, config.application_id) for name in topology.repartition_topics]
+        repartition = [topology.physical_topic(name, application_id) for name in topology.repartition_topics]
         purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
-        worker.connect(consumer, Committer(producer, consumer, clock), purger)
+        worker.connect(consumer, Committer(producer, consumer, clock), purger, following)
         stack.push_async_callback(_leave, worker, producer)
         await consumer.start()
         stack.push_async_callback(consumer.close)
@@ -103,10 +109,6 @@ async def _reach(transport: Transport, config: StreamsConfig, clock: Clock) -> N
                 raise
             log.warning("waiting for the broker: %s", error)
             await clock.sleep(RETRY_SECONDS)
-
-
-async def _all(admin: Admin) -> dict[str, int]:
-    return await admin.partition_counts(None)
 
 
 async def _prepare_topics(
@@ -143,20 +145,6 @@ async def _create_embedded(topology: Topology, admin: Admin, existing: dict[str,
     return await admin.partition_counts(None)
 
 
-def _factory(
-    topology: Topology,
-    config: StreamsConfig,
-    counts: dict[str, int],
-    directory: StateDirectory,
-    producer: ProducerHolder,
-    metrics: Metrics,
-    global_tables: GlobalTables,
-    existing: dict[str, int],
-) -> TaskFactory:
-    collector = RecordCollector(producer, existing, lambda topic: topology.physical_topic(topic, config.application_id))
-    return TaskFactory(topology, config, counts, directory, collector, producer, metrics, global_tables.stores)
-
-
 def _group(
     topology: Topology,
     config: StreamsConfig,
@@ -173,8 +161,9 @@ def _group(
 
     def describe() -> SubscriptionData:
         running = [(task.subtopology, task.partition) for task in worker.tasks]
-        stored = [task for task in tasks if directory.has_state(str(task))]
-        return SubscriptionData(directory.process_id, fingerprint, running, [tuple(task) for task in stored])
+        on_disk = set(directory.task_ids())
+        stored = [(task.subtopology, task.partition) for task in stateful if str(task) in on_disk]
+        return SubscriptionData(fingerprint, running, stored)
 
     partitions = {task: list(task_partitions(topology, task, counts, application_id)) for task in tasks}
     return GroupOptions(

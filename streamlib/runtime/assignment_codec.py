@@ -15,13 +15,11 @@ class SubscriptionData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a member tells the leader when it joins.
 
     Attributes:
-        process_id: Stable for one state directory.
         fingerprint: Of the topology, so that unlike versions in one group are noticed.
         tasks: Tasks it runs now, as ``[sub-topology, partition]``.
         stored_tasks: Tasks it has local state of.
     """
 
-    process_id: str
     fingerprint: str
     tasks: list[tuple[int, int]] = []
     stored_tasks: list[tuple[int, int]] = []

@@ -79,7 +79,7 @@ def _spread(
 ) -> None:
     """Give out one group of tasks on top of ``load``, which is kept up to date."""
     capacity = _capacities(group, load, running, stored)
-    left = []
+    left: list[TaskId] = []
     for preferred in (running, stored):
         left = []
         for task in group:

@@ -17,10 +17,11 @@ from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.record_queue import SHOWN_BYTES
 from streamlib.runtime.restore import RestoreListener
+from streamlib.runtime.task_stores import open_engine
 from streamlib.state.base import Engine, TimestampedStore
-from streamlib.state.directory import StateDirectory
-from streamlib.state.open_store import open_store
+from streamlib.state.directory import GLOBAL, StateDirectory
 from streamlib.state.spec import StoreSpec
+from streamlib.state.stores import open_store
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import Admin, Consumer, Transport
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 POLL_RECORDS = 50_000
 APPLY_ROWS = 100_000
-DIRECTORY = "global"
+READ_CACHE_BYTES = 16 * 1024 * 1024
 
 
 class GlobalTables:
@@ -71,9 +72,9 @@ class GlobalTables:
         """
         if not self._specs:
             return
-        self._engine = self._directory.open_engine(DIRECTORY, persistent=True)
+        self._engine = open_engine(self._directory, GLOBAL, persistent=True)
         for spec in self._specs.values():
-            self.stores[spec.name] = open_store(spec, self._engine, None, self._metrics, read_cache_bytes=1 << 24)
+            self.stores[spec.name] = open_store(spec, self._engine, cache_bytes=READ_CACHE_BYTES)
         tps = [TopicPartition(topic, number) for topic in self._specs for number in range(counts[topic])]
         first, end = await admin.beginning_offsets(tps), await admin.end_offsets(tps)
         held = self._engine.offsets()

@@ -41,17 +41,14 @@ def wanted_topics(topology: Topology, config: StreamsConfig, counts: Mapping[str
     }
     by_changelog = {topology.changelog_topic(store, config.application_id): width for store, width in widths.items()}
     wanted = []
-    for topic in internal_topics(topology, config.application_id, _overrides(config)):
+    additional = config.windowstore_changelog_additional_retention_ms
+    for topic in internal_topics(topology, config.application_id, config.topic_configs, additional):
         if topic.kind == "changelog":
             partitions = by_changelog[topic.name]
         else:
             partitions = counts[topic.name.removeprefix(f"{config.application_id}-")]
         wanted.append(WantedTopic(topic.name, topic.kind, partitions, topic.configs))
     return wanted
-
-
-def _overrides(config: StreamsConfig) -> Mapping[str, str]:
-    return config.topic_configs
 
 
 async def ensure_topics(admin: Admin, wanted: list[WantedTopic], replication_factor: int) -> None:

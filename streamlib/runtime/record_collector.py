@@ -67,11 +67,11 @@ class RecordCollector:
         if sink.partitioner is not None:
             choose = sink.partitioner
             chosen = [choose(key, value, count) for key, value in zip(batch.keys, batch.values, strict=True)]
-            default = self._partitioner.partitions(keys, count)
+            default = self._partitioner.partitions(topic, keys, count)
             partitions = [default[row] if to is None else to for row, to in enumerate(chosen)]
         else:
             hashed = sink.key_serde.partition_bytes
-            partitions = self._partitioner.partitions(keys if hashed is None else hashed(keys), count)
+            partitions = self._partitioner.partitions(topic, keys if hashed is None else hashed(keys), count)
         for partition, columns in spread(partitions, count, keys, values, batch):
             producer.append(TopicPartition(topic, partition), *columns[:3], columns[3] or None)
 

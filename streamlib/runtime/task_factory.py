@@ -1,11 +1,9 @@
 """Makes tasks: opens their stores, lowers their sub-topology, connects their queues. Next: `task`."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from streamlib.config import StreamsConfig
-from streamlib.errors import CorruptStateError
 from streamlib.metrics import Metrics
 from streamlib.operators.base import Collector
 from streamlib.record import TopicPartition
@@ -15,14 +13,12 @@ from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.record_collector import ChangelogTopicWriter
 from streamlib.runtime.record_queue import RecordQueue
 from streamlib.runtime.task import Task, TaskContext
-from streamlib.runtime.task_stores import TaskStores
+from streamlib.runtime.task_stores import TaskStores, open_engine
 from streamlib.state.base import Engine, TimestampedStore
 from streamlib.state.directory import StateDirectory
-from streamlib.state.open_store import open_store
+from streamlib.state.stores import open_store
 from streamlib.topology.nodes import Source
 from streamlib.topology.topology import Subtopology, Topology
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,12 @@ class TaskFactory:
             for topic in node.topics
         }
         queues = {
-            tp: RecordQueue(tp, sources[topic], pipeline.sources[sources[topic].name].reads_values, context)
+            tp: RecordQueue(
+                tp,
+                sources[topic],
+                pipeline.sources[sources[topic].name].reads_values or self.config.decode_unread_values,
+                context,
+            )
             for tp, topic in task_partitions(self.topology, task_id, self.counts, self.config.application_id).items()
         }
         return Task(task_id, queues, stores, pipeline, context)
@@ -94,7 +95,8 @@ class TaskFactory:
         """Stores on one engine for those on disk and one for those in memory."""
         specs = [self.topology.stores[name] for name in subtopology.stores]
         by_kind: dict[bool, Engine] = {
-            persistent: self._engine(task_id, persistent) for persistent in {spec.persistent for spec in specs}
+            persistent: open_engine(self.directory, str(task_id), persistent=persistent)
+            for persistent in {spec.persistent for spec in specs}
         }
         opened: dict[str, TimestampedStore[object]] = {}
         changelogs: dict[str, TopicPartition] = {}
@@ -105,14 +107,6 @@ class TaskFactory:
                 changelogs[spec.name] = TopicPartition(topic, task_id.partition)
                 writer = ChangelogTopicWriter(self.producer, changelogs[spec.name])
             opened[spec.name] = open_store(
-                spec, by_kind[spec.persistent], writer, self.metrics, read_cache_bytes=cache_bytes // len(specs)
+                spec, by_kind[spec.persistent], writer, cache_bytes=cache_bytes // len(specs)
             )
         return TaskStores(opened, {spec.name: by_kind[spec.persistent] for spec in specs}, changelogs)
-
-    def _engine(self, task_id: TaskId, persistent: bool) -> Engine:
-        try:
-            return self.directory.open_engine(str(task_id), persistent=persistent)
-        except CorruptStateError as error:
-            aside = self.directory.set_aside(str(task_id))
-            log.error("%s Set aside as %s; the task is rebuilt from its changelogs.", error, aside)
-            return self.directory.open_engine(str(task_id), persistent=persistent)

@@ -3,10 +3,30 @@
 Next: `restore`, which fills them from the changelogs; `commit`, which applies them.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 
+from streamlib.errors import StateCorruptedError
 from streamlib.record import TopicPartition
 from streamlib.state.base import Engine, TimestampedStore
+from streamlib.state.directory import StateDirectory
+from streamlib.state.rocksdb import set_aside
+
+log = logging.getLogger(__name__)
+
+
+def open_engine(directory: StateDirectory, task_id: str, *, persistent: bool) -> Engine:
+    """A task's engine; a corrupt one is set aside, and an empty one takes its place.
+
+    Raises:
+        StateStoreError: It cannot be opened for another reason.
+    """
+    try:
+        return directory.open_engine(task_id, persistent)
+    except StateCorruptedError as error:
+        aside = set_aside(directory.task_path(task_id))
+        log.error("%s. Set aside as %s; the state is rebuilt from its changelogs.", error, aside)
+        return directory.open_engine(task_id, persistent)
 
 
 class TaskStores:
@@ -37,7 +57,7 @@ class TaskStores:
         """The changelog offset up to which the engine holds this store; None when it was never written."""
         return self._engine_of[store].offsets().get(store)
 
-    def apply(self, acknowledged: Mapping[TopicPartition, int]) -> Iterator[None]:
+    def apply(self, acknowledged: Mapping[TopicPartition, int]) -> Iterator[int]:
         """Write what is pending, with the changelog offsets, in one atomic batch for each engine.
 
         Yields between chunks of a large batch, so that the caller can let the event loop run.
@@ -58,7 +78,7 @@ class TaskStores:
             for name in mine:
                 self.stores[name].applied()
 
-    def apply_restored(self, store: str, offset: int) -> Iterator[None]:
+    def apply_restored(self, store: str, offset: int) -> Iterator[int]:
         """Write restored rows of one store, with the changelog offset they lead up to."""
         yield from self._engine_of[store].write_chunks(self.stores[store].pending(), {store: offset})
         self.stores[store].applied()

@@ -75,8 +75,18 @@ class Worker:
         self._dropped = False  # uncommitted work was dropped: the producer must be renewed, the tasks restored
         self._last_commit = clock.monotonic()
 
-    def connect(self, consumer: Consumer, committer: Committer, purger: Purger) -> None:
-        """Give the worker its group membership, made with the worker itself as the listener."""
+    def connect(
+        self, consumer: Consumer, committer: Committer, purger: Purger, companion: "asyncio.Task[None]"
+    ) -> None:
+        """Give the worker its group membership, made with the worker itself as the listener.
+
+        Args:
+            consumer: The member.
+            committer: Commits as that member.
+            purger: Deletes consumed repartition records.
+            companion: What follows the global tables; the worker stops with its error.
+        """
+        self._companion = companion
         self._consumer = consumer
         self._committer = committer
         self._purger = purger
@@ -150,6 +160,8 @@ class Worker:
 
     async def _turn(self) -> None:
         """One round: assignment, commit, poll, process."""
+        if self._companion.done():
+            await self._companion
         if self._dropped:
             await self._producer.renew()
             async with self._lock:

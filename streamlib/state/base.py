@@ -47,6 +47,13 @@ class Engine(Protocol):
         A large batch may be applied in chunks; the offsets come with the last one.
         """
 
+    def write_chunks(self, writes: TableWrites, offsets: Mapping[str, int]) -> Iterator[int]:
+        """The same, one chunk for each step of the iterator, which gives the number of rows just written.
+
+        An event loop may do other work between the steps. Neither ``writes`` nor its rows may change until the
+        iterator is exhausted; until then nothing vouches for the offsets.
+        """
+
     def offsets(self) -> dict[str, int]:
         """Store name to the next changelog offset to apply; a store that was never written is missing."""
 

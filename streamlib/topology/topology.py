@@ -4,41 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from streamlib.state.spec import StoreSpec
+from streamlib.topology import describe, drawing
 from streamlib.topology.nodes import Node
+from streamlib.topology.subtopologies import RepartitionTopic, Subtopology
 
-
-@dataclass(frozen=True)
-class RepartitionTopic:
-    """An internal topic between two sub-topologies, named without the application id.
-
-    Attributes:
-        name: e.g. ``words-repartition``.
-        partitions: What the user fixed, or None: as many as the topics that feed it.
-    """
-
-    name: str
-    partitions: int | None = None
-
-
-@dataclass(frozen=True)
-class Subtopology:
-    """Nodes that run in one task for each partition.
-
-    Attributes:
-        number: As Kafka Streams numbers it; the first part of task ids.
-        nodes: Node names in insertion order.
-        source_topics: Topics its sources read, internal ones without the application id.
-        sink_topics: Topics its sinks write to (fixed names only).
-        stores: Names of its stores.
-        is_global: Holds a global table: read whole by every worker, has no tasks.
-    """
-
-    number: int
-    nodes: tuple[str, ...]
-    source_topics: tuple[str, ...]
-    sink_topics: tuple[str, ...]
-    stores: tuple[str, ...]
-    is_global: bool = False
+__all__ = ["RepartitionTopic", "Subtopology", "Topology"]
 
 
 @dataclass(frozen=True)
@@ -75,3 +45,15 @@ class Topology:
         if spec.source_topic is not None:
             return spec.source_topic
         return f"{application_id}-{store}-changelog" if spec.logging else None
+
+    def describe(self) -> str:
+        """The plan as text, equal in structure to what Kafka Streams prints for the same topology."""
+        return describe.describe(self.nodes, self.subtopologies)
+
+    def to_mermaid(self) -> str:
+        """The plan as a Mermaid flow chart."""
+        return drawing.to_mermaid(self.nodes, self.subtopologies)
+
+    def to_json(self) -> str:
+        """The plan's structure as JSON, without its functions."""
+        return drawing.to_json(self.nodes, self.stores, self.subtopologies, self.repartition_topics)

@@ -115,7 +115,12 @@ class Consumer(Protocol):
     """Reads partitions as columns: as a member of a group, or those it was told to (`assign`)."""
 
     async def start(self) -> None:
-        """Connect, and begin to join the group if there is one."""
+        """Connect, and begin to join the group if there is one.
+
+        Raises:
+            BrokerUnavailableError: Nobody answers.
+            BrokerLockedError: The broker serves one worker process, and another one is running.
+        """
 
     async def close(self) -> None:
         """Leave the group and disconnect; the listener is not called."""
@@ -302,7 +307,6 @@ class Transport(Protocol):
 
         Raises:
             BrokerUnavailableError: Nobody answers.
-            BrokerLockedError: The embedded broker's directory is in use by another process.
         """
 
     async def close(self) -> None:

@@ -15,7 +15,7 @@ TASKS = [TaskId(sub, partition) for sub in range(3) for partition in range(6)]
 
 
 def member(tasks: list[TaskId] = [], stored: list[TaskId] = []) -> SubscriptionData:  # noqa: B006
-    return SubscriptionData("p", "f", [tuple(t) for t in tasks], [tuple(t) for t in stored])
+    return SubscriptionData("f", [tuple(t) for t in tasks], [tuple(t) for t in stored])
 
 
 @st.composite
@@ -86,7 +86,7 @@ def test_a_member_gets_all_partitions_of_a_task() -> None:
 
 
 def test_a_subscription_survives_the_round_trip() -> None:
-    data = SubscriptionData("p", "f", [(0, 1)], [(1, 2)])
+    data = SubscriptionData("f", [(0, 1)], [(1, 2)])
     assert decode_subscription("m", encode_subscription(data)) == data
 
 

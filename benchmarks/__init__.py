@@ -1,0 +1,1 @@
+"""streamlib measured beside its peers, on one broker, with every result checked. Start with `compare`."""

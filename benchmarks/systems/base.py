@@ -1,0 +1,69 @@
+"""What the harness must know of a system to run it: how to install it, start it, and read what it writes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+ALL_WORKLOADS = ("map", "count", "window", "repartition", "table-join")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one workload by one system.
+
+    Attributes:
+        application_id: Names the consumer group and is part of every topic name of this run.
+        folder: State and logs, deleted after the run.
+    """
+
+    workload: str
+    application_id: str
+    broker: str
+    partitions: int
+    folder: Path
+
+    @property
+    def input_topic(self) -> str:
+        return f"{self.application_id}-in"
+
+    @property
+    def output_topic(self) -> str:
+        return f"{self.application_id}-out"
+
+    @property
+    def table_topic(self) -> str:
+        return f"{self.application_id}-table"
+
+    def arguments(self) -> list[str]:
+        """For the programs in `peers`, all of which take these in this order."""
+        topics = [self.input_topic, self.output_topic, self.table_topic]
+        return [self.workload, self.broker, self.application_id, *topics, str(self.folder), str(self.partitions)]
+
+
+class System(Protocol):
+    """A stream processor under measurement."""
+
+    @property
+    def name(self) -> str:
+        """On the command line and in results."""
+
+    @property
+    def workloads(self) -> Sequence[str]:
+        """Those it can do; others are left out of the table."""
+
+    @property
+    def note(self) -> str:
+        """What a reader of the table must know of it."""
+
+    def prepare(self, cache: Path) -> Mapping[str, str]:
+        """Install it if need be; its versions."""
+
+    def command(self, job: Job) -> list[str]:
+        """What to start."""
+
+    def environment(self, job: Job) -> Mapping[str, str]:
+        """What to add to its environment."""
+
+    def decode(self, workload: str, key: bytes, value: bytes) -> tuple[Any, Any]:
+        """An output record in the form that `verify` compares."""

@@ -1,0 +1,178 @@
+"""``streamlib consume TOPIC``: records to JSON lines. Next: `topics`, which tells what there is to read."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from streamlib.cli.connection import BrokerOptions, connected
+from streamlib.cli.formats import KEY_FORMATS_HELP, VALUE_FORMATS_HELP, Format, format_of
+from streamlib.cli.options import argument, command, option
+from streamlib.cli.output import emit, while_read
+from streamlib.cli.times import moment_ms
+
+if TYPE_CHECKING:
+    from streamlib.record import FetchedBatch, TopicPartition
+    from streamlib.transport.base import Admin, Consumer
+
+POLL_RECORDS = 5_000
+POLL_MS = 500
+
+
+@dataclass(frozen=True)
+class ConsumeOptions:
+    """What to read, and how to show it."""
+
+    start: Annotated[
+        str, option("--from", scope="consume", help="beginning, end, or a moment (ISO 8601, or ms since the epoch).")
+    ] = "beginning"
+    follow: Annotated[
+        bool, option("--follow", "-f", scope="consume", help="Go on with new records, until Ctrl-C.")
+    ] = False
+    max_records: Annotated[
+        int | None, option("--max-records", "-n", scope="consume", min=1, help="Stop after so many.")
+    ] = None
+    partition: Annotated[
+        list[int] | None, option("--partition", scope="consume", help="Only this partition; may be repeated.")
+    ] = None
+    key_format: Annotated[str, option("--key-format", scope="consume", help=KEY_FORMATS_HELP)] = "string"
+    value_format: Annotated[str, option("--value-format", scope="consume", help=VALUE_FORMATS_HELP)] = "json"
+    values_only: Annotated[bool, option("--values-only", scope="consume", help="Print values alone.")] = False
+    isolation: Annotated[
+        Literal["read_committed", "read_uncommitted"],
+        option("--isolation", scope="consume", help="Whether to show records of open and aborted transactions."),
+    ] = "read_committed"
+
+
+@command
+async def consume(
+    topic: Annotated[str, argument("TOPIC", help="The topic to read.")],
+    options: ConsumeOptions,
+    broker: BrokerOptions,
+) -> None:
+    """Print the records of a topic, one JSON object in each line.
+
+    Stops at the end the topic had when it began, unless --follow. Joins no group and commits nothing.
+    """
+    since = None if options.start in ("beginning", "end") else moment_ms(options.start)
+    printer = Printer(format_of(options.key_format), format_of(options.value_format), values_only=options.values_only)
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(connected(broker))
+        admin = await transport.admin()
+        stack.push_async_callback(admin.close)
+        tps = await _wanted(admin, topic, options.partition)
+        ends = await admin.end_offsets(tps)
+        if since is not None:
+            starts = await admin.offsets_for_time(tps, since)
+        else:
+            starts = ends if options.start == "end" else await admin.beginning_offsets(tps)
+        consumer = transport.consumer(isolation=options.isolation)
+        await consumer.start()
+        stack.push_async_callback(consumer.close)
+        consumer.assign(starts)
+        await while_read(_print(consumer, printer, starts, None if options.follow else ends, options.max_records))
+
+
+async def _print(
+    consumer: "Consumer",
+    printer: "Printer",
+    starts: "Mapping[TopicPartition, int]",
+    ends: "Mapping[TopicPartition, int] | None",
+    max_records: int | None,
+) -> None:
+    def unfinished(tp: "TopicPartition") -> bool:
+        position = consumer.position(tp)
+        return ends is None or (starts[tp] if position is None else position) < ends[tp]
+
+    left = max_records
+    while left != 0:
+        wanted = [tp for tp in starts if unfinished(tp)]
+        if not wanted:
+            return
+        limit = POLL_RECORDS if left is None else min(left, POLL_RECORDS)
+        batches = await consumer.poll(wanted, max_records=limit, timeout_ms=POLL_MS)
+        for tp, batch in batches.items():
+            printed = printer.show(tp, batch, None if ends is None else ends[tp])
+            left = None if left is None else left - printed
+
+
+class Printer:
+    """Prints columns as JSON lines."""
+
+    def __init__(self, keys: Format, values: Format, *, values_only: bool) -> None:
+        self._keys, self._values, self._values_only = keys, values, values_only
+
+    def show(self, tp: "TopicPartition", batch: "FetchedBatch", end: int | None) -> int:
+        """Print the rows below ``end``; how many there were.
+
+        Raises:
+            DeserializationError: A key or value has another format; rows before it are printed.
+            OutputClosedError: The reader has gone.
+        """
+        lines: list[bytes] = []
+        try:
+            lines.extend(self._lines(tp, batch, end))
+        finally:
+            if lines:
+                emit(b"".join(lines))
+        return len(lines)
+
+    def _lines(self, tp: "TopicPartition", batch: "FetchedBatch", end: int | None) -> Iterator[bytes]:
+        import orjson
+
+        for row, offset in enumerate(batch.offsets):
+            if end is not None and offset >= end:
+                return
+            where = f"topic={tp.topic} partition={tp.partition} offset={offset}"
+            value = _decoded("value", self._values, batch.values[row], where)
+            if self._values_only:
+                yield orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+                continue
+            document = {
+                "topic": tp.topic,
+                "partition": tp.partition,
+                "offset": offset,
+                "timestamp": batch.timestamps[row],
+                "key": _decoded("key", self._keys, batch.keys[row], where),
+                "value": value,
+                "headers": [] if batch.headers is None else [[k, _header(v)] for k, v in batch.headers[row]],
+            }
+            yield orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _decoded(part: str, form: Format, data: bytes | None, where: str) -> Any:
+    if data is None:
+        return None
+    try:
+        return form.to_json(form.serde.deserialize(data))
+    except Exception as error:
+        from streamlib.errors import DeserializationError
+
+        msg = f"the {part} is not {form.name} ({error}): {where}. Choose another --{part}-format; bytes always works"
+        raise DeserializationError(msg) from None
+
+
+def _header(value: bytes | None) -> Any:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        import base64
+
+        return {"base64": base64.b64encode(value or b"").decode()}
+
+
+async def _wanted(admin: "Admin", topic: str, partitions: list[int] | None) -> "list[TopicPartition]":
+    from streamlib.errors import MissingTopicError
+    from streamlib.record import TopicPartition
+
+    counts = await admin.partition_counts([topic])
+    if topic not in counts:
+        msg = f"there is no topic {topic}. See the others with: streamlib topics"
+        raise MissingTopicError(msg)
+    wanted = sorted(set(partitions or range(counts[topic])))
+    if wrong := [number for number in wanted if not 0 <= number < counts[topic]]:
+        msg = f"--partition {wrong[0]}: {topic} has the partitions 0 to {counts[topic] - 1}"
+        raise typer.BadParameter(msg)
+    return [TopicPartition(topic, number) for number in wanted]

@@ -1,0 +1,65 @@
+"""What all aggregations of streams share: the repartition topic above them and the store below. Next: `grouped`."""
+
+from dataclasses import replace
+
+from streamlib.dsl.flow import Flow, repartition_step
+from streamlib.dsl.graph import Step, TableStep
+from streamlib.dsl.options import StoreOptions
+from streamlib.serdes.base import AnySerde
+from streamlib.serdes.primitives import INT64
+from streamlib.state.spec import StoreSpec
+from streamlib.topology.nodes import StreamAggregate, WindowAggregate
+from streamlib.topology.windows import TimeWindows, to_ms
+
+
+class Grouping:
+    """A stream with the keys to aggregate by.
+
+    If the stream has to be repartitioned, every aggregation gets a topic of its own, named after its store; but a
+    grouping that the user has named has one topic for all. Source: GroupedStreamAggregateBuilder.
+    """
+
+    def __init__(self, flow: Flow, name: str | None) -> None:
+        self.flow = flow
+        self._name = name
+        self._repartition: Step | None = None
+
+    def store(
+        self, options: StoreOptions, prefix: str, value_serde: AnySerde, windows: TimeWindows | None = None
+    ) -> StoreSpec:
+        """The store of an aggregation; for windows it keeps each of them for the retention."""
+        graph = self.flow.graph
+        spec = graph.store(options, prefix, self.flow.key_serde, value_serde, windowed=windows is not None)
+        if windows is None:
+            return spec
+        least = windows.default_retention_ms
+        retention_ms = least if options.retention is None else to_ms(options.retention)
+        if retention_ms < least:
+            graph.problems.append(
+                f'the store "{spec.name}" keeps windows for {retention_ms} ms, but size and grace make {least} ms: '
+                "give it a longer retention, or none"
+            )
+        return replace(spec, kind="window", retention_ms=retention_ms, window_size_ms=windows.size_ms)
+
+    def count_store(self, options: StoreOptions, windows: TimeWindows | None = None) -> StoreSpec:
+        """The store of a count; an unnamed one that was asked for takes two numbers, as in Java."""
+        if options.asked_for and options.store_name is None:
+            self.flow.graph.names.store("KSTREAM-AGGREGATE-")
+        return self.store(options, "KSTREAM-AGGREGATE-", INT64, windows)
+
+    def aggregate(self, node: StreamAggregate | WindowAggregate, spec: StoreSpec) -> Flow:
+        """The flow after an aggregation; its step is a table. The store is set in the node."""
+        flow = self._partitioned(spec.name)
+        step = TableStep([node], spec=spec)
+        step.materialize()
+        flow.graph.add(step, flow.step)
+        return flow.after(step, value_serde=spec.value_serde)
+
+    def _partitioned(self, store_name: str) -> Flow:
+        if not self.flow.rekeyed:
+            return self.flow
+        step = repartition_step(self.flow, self._name or store_name)
+        if self._repartition is None or self._name is None:
+            self._repartition = step
+        self.flow.graph.add(self._repartition, self.flow.step)
+        return self.flow.behind(self._repartition)

@@ -1,0 +1,132 @@
+"""What Java passes as ``Consumed`` and ``Materialized``, here keyword arguments: their names, types and meaning.
+
+A set of them can be kept and passed on: ``counts: Materialized = {"store": "counts", "caching": False}``, then
+``grouped.count(**counts)``. Next: `graph`, which makes stores from them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Generic, Literal, TypedDict, TypeVar
+
+from streamlib.serdes.base import AnySerde, Serde
+from streamlib.topology.nodes import TimestampExtractor
+
+V = TypeVar("V")
+OffsetReset = Literal["earliest", "latest"]
+
+
+class NewValues(TypedDict, Generic[V], total=False):
+    """Options of operations that make new values.
+
+    Attributes:
+        name: Of the node.
+        value_serde: Of the new values; without one the builder's default, or else the serde of the values before.
+    """
+
+    name: str | None
+    value_serde: Serde[V] | None
+
+
+class Consumed(TypedDict, total=False):
+    """How a topic is read.
+
+    Attributes:
+        name: Of the source.
+        timestamp_extractor: ``(key, value, record timestamp, highest timestamp so far)`` to the event time in ms; a
+            negative result drops the record. Without one the record's timestamp is used, and a negative one fails.
+        offset_reset: Where to start without a committed offset, instead of the worker's ``auto_offset_reset``.
+    """
+
+    name: str | None
+    timestamp_extractor: TimestampExtractor | None
+    offset_reset: OffsetReset | None
+
+
+class Materialized(TypedDict, total=False):
+    """How a table is stored.
+
+    Attributes:
+        store: Name of the store, and the middle of its changelog's name. True asks for a store without naming it.
+        caching: Whether updates are gathered until the next commit (the default).
+        logging: Whether the store has a changelog topic (the default); without one its rows die with the worker.
+        in_memory: Whether rows live in memory instead of RocksDB.
+        retention: Windowed tables only: how long a window is kept, at least size + grace (the default).
+        topic_configs: Settings of the changelog topic.
+    """
+
+    store: str | bool
+    caching: bool
+    logging: bool
+    in_memory: bool
+    retention: timedelta
+    topic_configs: Mapping[str, str]
+
+
+class MaterializedValues(NewValues[V], Materialized, Generic[V], total=False):
+    """Options of table operations that make new values."""
+
+
+class ConsumedMaterialized(Consumed, Materialized, total=False):
+    """Both, for tables that are read from a topic."""
+
+
+@dataclass(frozen=True)
+class ValueOptions:
+    """`NewValues` with its defaults."""
+
+    name: str | None = None
+    value_serde: AnySerde | None = None
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """`Consumed` with its defaults."""
+
+    name: str | None = None
+    timestamp_extractor: TimestampExtractor | None = None
+    offset_reset: OffsetReset | None = None
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """`Materialized` with its defaults."""
+
+    store: str | bool = False
+    caching: bool = True
+    logging: bool = True
+    in_memory: bool | None = None
+    retention: timedelta | None = None
+    topic_configs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def store_name(self) -> str | None:
+        """What the user called the store."""
+        return None if isinstance(self.store, bool) else self.store
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether Java would be called with a ``Materialized``: that takes numbers from the counter of names."""
+        return self != StoreOptions()
+
+
+def source_and_store(options: ConsumedMaterialized) -> tuple[SourceOptions, StoreOptions]:
+    """The options of a table's source, and those of its store.
+
+    Raises:
+        TypeError: An unknown option.
+    """
+    source = {name: value for name, value in options.items() if name in Consumed.__annotations__}
+    store = {name: value for name, value in options.items() if name not in source}
+    return SourceOptions(**source), StoreOptions(**store)  # type: ignore[arg-type]
+
+
+def values_and_store(options: MaterializedValues[V]) -> tuple[ValueOptions, StoreOptions]:
+    """The options of a table's new values, and those of its store.
+
+    Raises:
+        TypeError: An unknown option.
+    """
+    values = {name: value for name, value in options.items() if name in NewValues.__annotations__}
+    store = {name: value for name, value in options.items() if name not in values}
+    return ValueOptions(**values), StoreOptions(**store)  # type: ignore[arg-type]

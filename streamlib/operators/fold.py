@@ -1,0 +1,227 @@
+"""The loops of an aggregation: for each record, the row of its store key becomes a new one.
+
+Four of them, because each is hot: counting and user functions, each at once (direct) and into the write cache. What
+differs between plain and windowed aggregations, the store keys, comes in as a column.
+
+Next: `materialized`, which takes the results.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import compress, count, repeat
+from typing import Any
+
+from streamlib.operators.base import ErrorHandler
+from streamlib.operators.materialized import Materialized
+from streamlib.operators.selection import rows_of
+from streamlib.operators.table_rows import Row, isolated
+from streamlib.record import ChangeBatch, RecordBatch
+from streamlib.serdes.base import any_none
+from streamlib.topology.nodes import StreamAggregate, WindowAggregate
+
+Step = Callable[[Any, Any, Any], Any]
+"""(key, value, aggregate so far) to the new aggregate."""
+
+
+@dataclass(frozen=True)
+class Functions:
+    """What an aggregation does with one record.
+
+    Attributes:
+        initializer: Gives the aggregate before the first record.
+        step: Gives the next one; None deletes the row.
+        counts: The step only adds 1.
+    """
+
+    initializer: Callable[[], Any]
+    step: Step
+    counts: bool = False
+
+
+class Fold:
+    """Applies records to rows.
+
+    Args:
+        node: The operator's name, for errors.
+        functions: What to do.
+        table: The rows.
+        errors: Asked when a user function raises: the record is then left out.
+
+    Attributes:
+        apply: Takes the store key of each row, the rows, and for each row the number of the record it comes from (None:
+            each row is a record). Writes and forwards the results, or leaves them in the cache.
+    """
+
+    def __init__(self, node: str, functions: Functions, table: Materialized, errors: ErrorHandler) -> None:
+        self._node = node
+        self._initializer, self._step = functions.initializer, functions.step
+        self._table = table
+        self._errors = errors
+        # An aggregator may change its aggregate in place. What others still hold (an old value that was sent, a result
+        # that waits in an output column) must not change with it.
+        serde = table.rows.spec.value_serde
+        self._isolate = None if serde.immutable else isolated(serde)
+        self.apply: Callable[[list[bytes], RecordBatch, list[int] | None], None]
+        if functions.counts:
+            self.apply = self._count_cached if (table.rows.cache is not None) else self._count_directly
+        else:
+            self.apply = self._fold_cached if (table.rows.cache is not None) else self._fold_directly
+
+    def _count_directly(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
+        rows = self._stored(raws)
+        counts: list[Any] = []
+        timestamps: list[int] = []
+        for raw, timestamp in zip(raws, batch.timestamps, strict=True):
+            row = rows[raw]
+            if row is None:
+                row = (1, timestamp)
+            else:
+                before = row[1]
+                row = (row[0] + 1, timestamp if timestamp > before else before)
+            rows[raw] = row
+            counts.append(row[0])
+            timestamps.append(row[1])
+        olds = [number - 1 for number in counts] if self._table.send_old else None
+        names = self._table.names(raws, batch.keys)
+        self._table.write(raws, ChangeBatch(names, counts, timestamps, batch.offsets, batch.headers, olds))
+
+    def _count_cached(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
+        cache = self._table.rows.cache
+        assert cache is not None
+        dirty: dict[bytes, Any] = cache.dirty
+        loaded = cache.loaded
+        pop = dirty.pop
+        names = self._table.names(raws, batch.keys)
+        headers = batch.headers or repeat(None)
+        for raw, name, timestamp, header in zip(raws, names, batch.timestamps, headers, strict=False):
+            row = pop(raw, None)  # out and in again: a flush goes in the order of the last updates
+            if row is None:
+                try:
+                    row = loaded[raw]
+                except KeyError:  # once per batch at most: then everything it needs is loaded
+                    cache.prefetch(raws)
+                    loaded = cache.loaded
+                    row = loaded[raw]
+            if row is None:
+                dirty[raw] = (1, timestamp, name, header)
+            else:
+                before = row[1]
+                dirty[raw] = (row[0] + 1, timestamp if timestamp > before else before, name, header)
+        self._table.relieve()
+
+    def _fold_directly(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
+        rows = self._stored(raws)
+        initializer, step, isolate, send_old = self._initializer, self._step, self._isolate, self._table.send_old
+        values: list[Any] = []
+        timestamps: list[int] = []
+        olds: list[Any] = []
+        lost: list[int] = []
+        records = zip(raws, batch.keys, batch.values, batch.timestamps, strict=True)
+        for raw, key, value, timestamp in records:
+            row = rows[raw]
+            try:
+                if row is None:
+                    at, old = timestamp, initializer()
+                    mine = isolate(old) if isolate is not None and send_old and old is not None else old
+                else:
+                    old, at = row[0], row[1]
+                    at = timestamp if timestamp > at else at
+                    mine = old if isolate is None else isolate(old)
+                new = step(key, value, mine)
+            except Exception as error:
+                lost.extend(self._failed(error, batch, len(values) + len(lost), records, origins))
+                continue
+            rows[raw] = None if new is None else (new, at)
+            values.append(new)
+            timestamps.append(at)
+            olds.append(old)
+        if lost:
+            raws, batch = _without(raws, batch, lost)
+        names = self._table.names(raws, batch.keys)
+        changes = ChangeBatch(names, values, timestamps, batch.offsets, batch.headers, olds if send_old else None)
+        if any_none(values):  # a deletion is logged at the record's time, though it goes down the plan at the row's
+            logged_at = [
+                record_at if value is None else at
+                for value, record_at, at in zip(values, batch.timestamps, timestamps, strict=True)
+            ]
+            self._table.write(raws, changes, logged_at)
+        elif values:
+            self._table.write(raws, changes)
+
+    def _fold_cached(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
+        cache = self._table.rows.cache
+        assert cache is not None
+        dirty, initializer, step, isolate = cache.dirty, self._initializer, self._step, self._isolate
+        loaded = cache.loaded
+        names = self._table.names(raws, batch.keys)
+        headers = batch.headers or repeat(None)
+        records = zip(count(), raws, names, batch.keys, batch.values, batch.timestamps, headers, strict=False)
+        for index, raw, name, key, value, timestamp, header in records:
+            row = dirty.get(raw)
+            if row is None:
+                try:
+                    row = loaded[raw]
+                except KeyError:  # once per batch at most: then everything it needs is loaded
+                    cache.prefetch(raws)
+                    loaded = cache.loaded
+                    row = loaded[raw]
+                if isolate is not None:  # an object that can change is used once
+                    del loaded[raw]
+            at = timestamp
+            try:
+                if row is None or row[0] is None:
+                    new = step(key, value, initializer())
+                else:
+                    new = step(key, value, row[0])
+                    if row[1] > at and new is not None:
+                        at = row[1]
+            except Exception as error:
+                self._failed(error, batch, index, records, origins)
+                if raw not in dirty:
+                    loaded[raw] = self._table.rows.store.get(raw)
+                continue
+            dirty.pop(raw, None)
+            dirty[raw] = (new, at, name, header)
+        self._table.relieve()
+
+    def _stored(self, raws: list[bytes]) -> dict[bytes, Row | None]:
+        distinct = list(set(raws))
+        return dict(zip(distinct, self._table.rows.get_many(distinct), strict=True))
+
+    def _failed(
+        self, error: Exception, batch: RecordBatch, row: int, rest: Iterator[Any], origins: list[int] | None
+    ) -> range:
+        """Report a row, and step over the rows of ``rest`` that come from the same record; returns all rows lost.
+
+        A record that failed in one window is not tried in its later ones, as in the Java library.
+        """
+        offset = None if batch.offsets is None else batch.offsets[row]
+        self._errors.failed(error, self._node, batch.keys[row], batch.values[row], batch.timestamps[row], offset)
+        end = row + 1
+        if origins is not None:
+            while end < len(origins) and origins[end] == origins[row]:
+                end += 1
+            for _ in range(end - row - 1):
+                next(rest)
+        return range(row, end)
+
+
+def _without(raws: list[bytes], batch: RecordBatch, lost: list[int]) -> tuple[list[bytes], RecordBatch]:
+    keep = [True] * len(raws)
+    for row in lost:
+        keep[row] = False
+    return list(compress(raws, keep)), rows_of(batch, keep)
+
+
+def functions_of(node: StreamAggregate | WindowAggregate) -> Functions:
+    """What a stream aggregation does; reduce takes its first value as it is, so its initial aggregate is None."""
+    if node.kind == "count":
+        return Functions(int, lambda _key, _value, aggregate: aggregate + 1, counts=True)
+    aggregator = node.aggregator
+    assert aggregator is not None, f"{node.name} has no aggregator"
+    if node.kind == "reduce":
+        return Functions(
+            lambda: None, lambda _key, value, aggregate: value if aggregate is None else aggregator(aggregate, value)
+        )
+    assert node.initializer is not None, f"{node.name} has no initializer"
+    return Functions(node.initializer, aggregator)

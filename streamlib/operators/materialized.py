@@ -1,0 +1,114 @@
+"""How an operator owns a table: every update goes to the store and down the plan, now or at the next flush.
+
+Without a write cache (direct) each update is written and forwarded at once. With one, only the last update of each key
+since the previous flush is, in the order in which the keys were last updated; its old value is the one in the store.
+So caching changes results, as in the Java library: fewer updates, and other old values.
+
+Source: TimestampedTupleForwarder, CachingKeyValueStore.putAndMaybeForward. Next: `table_source`, `table`, `aggregate`.
+"""
+
+from collections.abc import Callable
+from itertools import repeat
+from typing import Any
+
+from streamlib.operators.base import Forward
+from streamlib.operators.selection import rows_of
+from streamlib.operators.table_rows import TableRows
+from streamlib.record import ChangeBatch, RecordBatch
+
+Outgoing = Callable[[list[tuple[bytes, Any]]], list[Any]]
+"""Pairs of store key and incoming key to the keys that go down the plan."""
+
+
+class Materialized:
+    """A table as its operator writes it.
+
+    Attributes:
+        rows: Its rows.
+        send_old: Whether updates carry the value before them.
+    """
+
+    def __init__(self, rows: TableRows, forward: Forward, *, send_old: bool, outgoing: Outgoing | None = None) -> None:
+        self.rows = rows
+        self.send_old = send_old
+        self._forward = forward
+        self._outgoing = outgoing
+
+    def names(self, raws: list[bytes], keys: list[Any]) -> list[Any]:
+        """What updates are to be called until they are forwarded: their keys, if these go out as they came in."""
+        return keys if self._outgoing is None else list(zip(raws, keys, strict=True))
+
+    def replace(self, batch: RecordBatch, *, unless_absent: bool = False) -> None:
+        """Set the row of each key, of which none is None, to the value that came; None deletes it.
+
+        Args:
+            batch: The updates.
+            unless_absent: Leave out deletions of rows that are not there.
+        """
+        raws: list[Any] = self.rows.raw_keys(batch.keys)
+        cache = self.rows.cache
+        olds = self._olds(raws, batch) if unless_absent or (self.send_old and cache is None) else None
+        if unless_absent and olds is not None:
+            keep = [value is not None or old is not None for value, old in zip(batch.values, olds, strict=True)]
+            if not all(keep):
+                raws = [raw for raw, kept in zip(raws, keep, strict=True) if kept]
+                olds = [old for old, kept in zip(olds, keep, strict=True) if kept]
+                batch = rows_of(batch, keep)
+        if not raws:
+            return
+        if cache is None:
+            changes = ChangeBatch(batch.keys, batch.values, batch.timestamps, batch.offsets, batch.headers)
+            changes.olds = olds if self.send_old else None
+            self.write(raws, changes)
+            return
+        dirty = cache.dirty
+        pop = dirty.pop
+        headers = batch.headers or repeat(None)
+        entries = zip(batch.values, batch.timestamps, self.names(raws, batch.keys), headers, strict=False)
+        for raw, entry in zip(raws, entries, strict=True):
+            pop(raw, None)
+            dirty[raw] = entry
+        self.relieve()
+
+    def write(self, raws: list[bytes], changes: ChangeBatch, logged_at: list[int] | None = None) -> None:
+        """Write updates to the store and forward them.
+
+        Args:
+            raws: Their store keys.
+            changes: The updates; their keys are `names`.
+            logged_at: Timestamps in store and changelog, where they differ from those that go down the plan.
+        """
+        self.rows.store.put_many(raws, changes.values, logged_at or changes.timestamps)
+        self._send(changes)
+
+    def flush(self, rows_max: int | None = None) -> int:
+        """Write and forward the ``rows_max`` cached updates that are oldest (None: all); returns how many are left."""
+        cache = self.rows.cache
+        if cache is None or not cache.dirty:
+            return 0
+        changes = cache.flush(rows_max)
+        if changes is not None:
+            self._send(changes)
+        return len(cache.dirty)
+
+    def relieve(self) -> None:
+        """Flush the oldest updates if the cache is full, so that a quarter of it is free again."""
+        cache = self.rows.cache
+        if cache is not None and cache.is_full():
+            self.flush(len(cache.dirty) - cache.max_entries * 3 // 4)
+
+    def _send(self, changes: ChangeBatch) -> None:
+        if self._outgoing is not None:
+            changes.keys = self._outgoing(changes.keys)
+        self._forward(changes)
+
+    def _olds(self, raws: list[bytes], batch: RecordBatch) -> list[Any]:
+        """The value before each update, counting the updates above it in the same batch."""
+        distinct = list(set(raws))
+        rows = zip(distinct, self.rows.get_many(distinct), strict=True)
+        values = {raw: None if row is None else row[0] for raw, row in rows}
+        olds = []
+        for raw, value in zip(raws, batch.values, strict=True):
+            olds.append(values[raw])
+            values[raw] = value
+        return olds

@@ -1,0 +1,71 @@
+"""The rows of one table in one task: its store, and the write cache over it when there is one.
+
+The operator that owns the table writes; joins read through the same object, so they see rows that only the cache
+knows yet. Rows are addressed by store key.
+
+Next: `materialized`, with which `aggregate`, `table_source` and `table` own tables; `getters`, for joins.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from streamlib.serdes.base import AnySerde
+from streamlib.state.base import TimestampedStore
+from streamlib.state.cache import WriteCache
+from streamlib.state.spec import StoreSpec
+from streamlib.state.window import window_store_key
+
+Row = tuple[Any, ...]
+"""Value and timestamp; what may follow them is of no concern."""
+
+
+class TableRows:
+    """Rows by store key.
+
+    Attributes:
+        spec: What the store is.
+        store: The store itself.
+        cache: Its write cache, or None: then updates are written and passed on at once.
+    """
+
+    def __init__(self, spec: StoreSpec, store: TimestampedStore[Any], cache: WriteCache[Any] | None) -> None:
+        self.spec = spec
+        self.store = store
+        self.cache = cache
+
+    def raw_keys(self, keys: list[Any]) -> list[bytes]:
+        """The store keys of table keys, none of which is None; of a window store: of `Windowed` keys, sequence 0."""
+        if self.spec.kind == "window":
+            plain: list[Any] = self.spec.key_serde.serialize_many([key.key for key in keys])
+            return [window_store_key(raw, key.start) for raw, key in zip(plain, keys, strict=True)]
+        raws: list[Any] = self.spec.key_serde.serialize_many(keys)
+        return raws
+
+    def get_many(self, keys: list[bytes]) -> list[Row | None]:
+        """Rows as they are now, in the order of ``keys``.
+
+        Values that can be changed in place are the caller's own.
+        """
+        cache = self.cache
+        if cache is None:
+            return self.store.get_many(keys)
+        dirty: Mapping[bytes, Any] = cache.dirty
+        if not self.spec.value_serde.immutable:
+            isolate = isolated(self.spec.value_serde)
+            stored = iter(self.store.get_many([key for key in keys if key not in dirty]))
+            return [_row(dirty[key], isolate) if key in dirty else next(stored) for key in keys]
+        if any(key not in dirty and key not in cache.loaded for key in keys):
+            cache.prefetch(keys)
+        loaded = cache.loaded
+        rows = [dirty.get(key) or loaded[key] for key in keys]
+        return [None if row is None or row[0] is None else row for row in rows]
+
+
+def _row(entry: tuple[Any, ...], isolate: Callable[[Any], Any]) -> Row | None:
+    return None if entry[0] is None else (isolate(entry[0]), entry[1])
+
+
+def isolated(serde: AnySerde) -> Callable[[Any], Any]:
+    """A function that gives a copy of a value, never None, which nobody else holds."""
+    encode, decode = serde.serialize, serde.deserialize
+    return lambda value: decode(encode(value))

@@ -1,0 +1,94 @@
+"""Serdes for `Windowed` keys, as Kafka Streams writes them to topics.
+
+Such a record goes to the partition of its plain key, so that all windows of a key stay together
+(WindowedStreamPartitioner). Next: `changed`, for repartition topics of tables.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from struct import Struct
+from typing import Any, Generic, TypeVar
+
+from streamlib.record import Windowed
+from streamlib.serdes.base import Serde, any_none
+
+K = TypeVar("K")
+START = Struct(">q")
+END_START = Struct(">qq")
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class TimeWindowed(Serde[Windowed[K]], Generic[K]):
+    """``key | start int64``; the end is not written but known from the size."""
+
+    inner: Serde[K]
+    size_ms: int
+
+    def serialize_many(self, values: list[Windowed[K] | None]) -> list[bytes | None]:
+        """The bytes of a column; None stays None."""
+        if any_none(values):
+            return super().serialize_many(values)
+        keys = self.inner.serialize_many([value.key for value in values])  # type: ignore[union-attr]
+        pack = START.pack
+        return [key + pack(value.start) for key, value in zip(keys, values, strict=True)]  # type: ignore[operator,union-attr]
+
+    def deserialize_many(self, data: list[bytes | None]) -> list[Windowed[K] | None]:
+        """The keys of a column; None stays None."""
+        if any_none(data):
+            return super().deserialize_many(data)
+        keys: list[Any] = self.inner.deserialize_many([raw[:-8] for raw in data])  # type: ignore[index]
+        unpack, size_ms = START.unpack, self.size_ms
+        starts = [unpack(raw[-8:])[0] for raw in data]  # type: ignore[index]
+        return [Windowed(key, start, start + size_ms) for key, start in zip(keys, starts, strict=True)]
+
+
+def time_windowed(inner: Serde[K], size: timedelta) -> TimeWindowed[K]:
+    """The serde for keys of tumbling, hopping and sliding windows.
+
+    Args:
+        inner: Of the plain key.
+        size: The size of the windows (of sliding windows: the time difference).
+    """
+    return time_windowed_ms(inner, size // timedelta(milliseconds=1))
+
+
+def time_windowed_ms(inner: Serde[K], size_ms: int) -> TimeWindowed[K]:
+    """`time_windowed` with the size in ms."""
+    encode, decode, pack, unpack = inner.serialize, inner.deserialize, START.pack, START.unpack
+
+    def serialize(value: Windowed[K]) -> bytes:
+        return encode(value.key) + pack(value.start)
+
+    def deserialize(data: bytes) -> Windowed[K]:
+        (start,) = unpack(data[-8:])
+        return Windowed(decode(data[:-8]), start, start + size_ms)
+
+    return TimeWindowed(
+        f"time_windowed[{inner.name}]",
+        serialize,
+        deserialize,
+        inner.immutable,
+        partition_bytes=lambda keys: [None if key is None else key[:-8] for key in keys],
+        inner=inner,
+        size_ms=size_ms,
+    )
+
+
+def session_windowed(inner: Serde[K]) -> Serde[Windowed[K]]:
+    """The serde for keys of session windows: ``key | end int64 | start int64``; the end is inclusive."""
+    encode, decode, pack, unpack = inner.serialize, inner.deserialize, END_START.pack, END_START.unpack
+
+    def serialize(value: Windowed[K]) -> bytes:
+        return encode(value.key) + pack(value.end, value.start)
+
+    def deserialize(data: bytes) -> Windowed[K]:
+        end, start = unpack(data[-16:])
+        return Windowed(decode(data[:-16]), start, end)
+
+    return Serde(
+        f"session_windowed[{inner.name}]",
+        serialize,
+        deserialize,
+        inner.immutable,
+        partition_bytes=lambda keys: [None if key is None else key[:-16] for key in keys],
+    )

@@ -1,0 +1,57 @@
+"""A plan while it is made: nodes in the order they were written, not yet checked. Next: `validate`, which checks it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from streamlib.state.spec import StoreSpec
+from streamlib.topology.nodes import Node
+from streamlib.topology.subtopologies import RepartitionTopic, subtopologies
+from streamlib.topology.topology import Topology
+
+SourceKind = Literal["stream", "table", "global table", "repartition"]
+
+
+@dataclass
+class Plan:
+    """What becomes a `Topology`.
+
+    Attributes:
+        name: The default application id.
+        nodes: In the order that numbers sub-topologies and in which siblings get a record. Names may still clash.
+        stores: Likewise.
+        repartition_topics: Likewise.
+        source_kinds: What each source is read as, by the source's name.
+        copartitioned: Sets of source names whose topics must have equal partition counts.
+    """
+
+    name: str | None = None
+    nodes: list[Node] = field(default_factory=list)
+    stores: list[StoreSpec] = field(default_factory=list)
+    repartition_topics: list[RepartitionTopic] = field(default_factory=list)
+    source_kinds: dict[str, SourceKind] = field(default_factory=dict)
+    copartitioned: list[frozenset[str]] = field(default_factory=list)
+
+    def topology(self) -> Topology:
+        """The finished plan; call it only when `validate.problems` has found none."""
+        nodes = {node.name: node for node in self.nodes}
+        global_sources = {name for name, kind in self.source_kinds.items() if kind == "global table"}
+        return Topology(
+            name=self.name,
+            nodes=nodes,
+            stores={spec.name: spec for spec in self.stores},
+            subtopologies=subtopologies(nodes, global_sources),
+            repartition_topics={topic.name: topic for topic in self.repartition_topics},
+            copartition_groups=tuple(group for group in self.copartition_groups() if len(group) > 1),
+        )
+
+    def copartition_groups(self) -> Iterator[frozenset[str]]:
+        """Topics that must have equal partition counts; groups that share a topic are one group."""
+        topics = {node.name: getattr(node, "topics", ()) for node in self.nodes}
+        groups: list[frozenset[str]] = []
+        for sources in self.copartitioned:
+            merged = frozenset(topic for source in sources for topic in topics.get(source, ()))
+            touching = [group for group in groups if group & merged]
+            groups = [group for group in groups if not group & merged]
+            groups.append(merged.union(*touching))
+        yield from groups

@@ -1,0 +1,238 @@
+"""Connections: an aiokafka client that starts in bounded time, says why it cannot, and closes without leftovers.
+
+Next: `consumer`, `producer` and `admin`, which each have one.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from streamlib.errors import BrokerUnavailableError, ConfigError
+from streamlib.transport.kafka.translation import describe, translate
+from streamlib.transport.security import SecurityConfig
+
+logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
+
+START_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 2.0
+REQUEST_TIMEOUT_MS = 15_000
+METADATA_MAX_AGE_MS = 60_000
+METADATA_PAUSE_S = 0.1
+BOOTSTRAP_CONNECTION = ("bootstrap", ConnectionGroup.DEFAULT)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a cluster.
+
+    Attributes:
+        address: ``host:port`` of some brokers, separated by commas.
+        security: None for plain text.
+        client_id: Our name in the brokers' logs and quotas.
+    """
+
+    address: str
+    security: SecurityConfig | None
+    client_id: str
+
+
+class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
+    """aiokafka's form of a function that returns a bearer token."""
+
+    def __init__(self, oauth_token: Callable[[], Awaitable[str]]) -> None:
+        self._oauth_token = oauth_token
+
+    async def token(self) -> str:
+        """A fresh token."""
+        return await self._oauth_token()
+
+
+def security_settings(security: SecurityConfig | None) -> dict[str, Any]:
+    """A `SecurityConfig` as aiokafka's keyword arguments."""
+    if security is None:
+        return {"security_protocol": "PLAINTEXT"}
+    settings: dict[str, Any] = {"security_protocol": security.protocol, "ssl_context": security.ssl_context()}
+    if security.sasl:
+        settings["sasl_mechanism"] = security.sasl_mechanism
+        settings["sasl_plain_username"] = security.username
+        settings["sasl_plain_password"] = security.password
+        settings["sasl_kerberos_service_name"] = security.kerberos_service_name
+        settings["sasl_kerberos_domain_name"] = security.kerberos_domain_name
+    if security.oauth_token is not None:
+        settings["sasl_oauth_token_provider"] = TokenProvider(security.oauth_token)
+    return settings
+
+
+class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
+    """An aiokafka client for one consumer, producer or admin; made on a running event loop.
+
+    Attributes:
+        unanswered: True once a request was sent whose answer never came: it may take effect later, or not at all.
+    """
+
+    def __init__(
+        self, connection: Connection, *, request_timeout_ms: int = REQUEST_TIMEOUT_MS, retry_backoff_ms: int = 100
+    ) -> None:
+        self._address = connection.address
+        self._settings: dict[str, Any] = {
+            "client_id": connection.client_id,
+            "request_timeout_ms": request_timeout_ms,
+            **security_settings(connection.security),
+        }
+        super().__init__(
+            bootstrap_servers=connection.address,
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
+            retry_backoff_ms=retry_backoff_ms,
+            **self._settings,
+        )
+        self.unanswered = False
+        self._metadata_allowed_at = 0.0
+        self._next_update: asyncio.Future[bool] | None = None
+
+    async def start(self) -> None:
+        """Connect and learn the cluster.
+
+        Raises:
+            BrokerUnavailableError: Nobody answered within ten seconds; nothing stays open.
+            ConfigError: A broker answered, and refuses our credentials or our TLS.
+        """
+        failure: Exception = KafkaConnectionError("no address")
+        servers = [server for server in self._address.split(",") if server.strip()]
+        try:
+            for server in servers:
+                self._bootstrap_servers = server  # one by one, so that a silent one does not use up the others' time
+                try:
+                    async with asyncio.timeout(START_TIMEOUT_S / len(servers)):
+                        await self.bootstrap()
+                    return
+                except (KafkaError, OSError, TimeoutError) as error:
+                    failure = error
+        except BaseException:
+            await self.close()
+            raise
+        await self.close()
+        raise await self._why_not(failure) from failure
+
+    async def close(self) -> None:
+        """Close every connection; never raises, never hangs."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await super().close()
+        except TimeoutError:
+            pass
+
+    async def send(self, node_id: int, request: Any, **options: Any) -> Any:
+        """The answer to a request, noting when there was none."""
+        try:
+            return await super().send(node_id, request, **options)
+        except NodeNotReadyError:
+            raise  # not sent at all
+        except BaseException:
+            self.unanswered = True
+            raise
+
+    async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str]) -> bool:
+        """Ask for metadata as aiokafka does, but without leave to create topics that are missing."""
+        request = MetadataRequest(list(topics) if topics else None, allow_auto_topic_creation=False)
+        nodes = [broker.nodeId for broker in self.cluster.brokers()]
+        bootstrap = self._conns.get(BOOTSTRAP_CONNECTION)
+        if bootstrap is not None:
+            nodes.append(BOOTSTRAP_CONNECTION[0])
+        random.shuffle(nodes)
+        for node in nodes:
+            connection = await self._get_conn(node)
+            if connection is None:
+                continue
+            try:
+                metadata = await connection.send(request)
+            except (KafkaError, TimeoutError) as error:
+                logger.info("no metadata from node %s: %s", node, describe(error))
+                continue
+            if not metadata.brokers:
+                return False
+            cluster_metadata.update_metadata(metadata)
+            if bootstrap is not None:  # it was kept only until brokers are known
+                self._conns.pop(BOOTSTRAP_CONNECTION, None)
+                bootstrap.close()
+            return True
+        cluster_metadata.failed_update(None)
+        return False
+
+    def force_metadata_update(self) -> Any:
+        """A future that ends with the next metadata answer.
+
+        Whoever waits for a leader that does not exist calls this in a loop, so a call soon after another waits a bit.
+        """
+        now = self._loop.time()
+        if now >= self._metadata_allowed_at:
+            self._metadata_allowed_at = now + METADATA_PAUSE_S
+            return super().force_metadata_update()
+        if self._next_update is None:
+            self._next_update = self._loop.create_future()
+            self._loop.call_at(self._metadata_allowed_at, self._start_next_update)
+        return asyncio.shield(self._next_update)
+
+    def _start_next_update(self) -> None:
+        waiting, self._next_update = self._next_update, None
+        self._metadata_allowed_at = self._loop.time() + METADATA_PAUSE_S
+
+        def finish(update: asyncio.Future[bool]) -> None:
+            if waiting is not None and not waiting.done() and not update.cancelled():
+                waiting.set_result(update.result())
+
+        super().force_metadata_update().add_done_callback(finish)
+
+    async def _why_not(self, failure: Exception) -> ConfigError | BrokerUnavailableError:
+        """Bootstrapping hides refused credentials behind a connection error: connect once more to see them."""
+        for host, port, _ in self.hosts if isinstance(failure, KafkaError) else ():
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S / 2):
+                    connection = await create_conn(host, port, **self._settings)
+                connection.close()
+            except (KafkaError, OSError, TimeoutError) as reason:
+                told = translate(reason, f"the Kafka broker at {host}:{port} refuses us")
+                if isinstance(told, ConfigError):
+                    return told
+                if isinstance(reason, ssl.SSLError):
+                    return ConfigError(
+                        f"no TLS with the Kafka broker at {host}:{port}: {describe(reason)}. Check the protocol, "
+                        "ca_file and, if the broker asks for one, cert_file"
+                    )
+                failure = reason
+        return BrokerUnavailableError(
+            f"no Kafka broker answers at {self._address}: {describe(failure)}. Is it running, and is the address right?"
+        )
+
+
+async def retrying(
+    client: KafkaClient, doing: str, attempt: Callable[[], Awaitable[Answer]], *, timeout_s: float = 15.0
+) -> Answer:
+    """What ``attempt`` returns, trying again after answers that ask for it.
+
+    Raises:
+        BrokerUnavailableError: Still no success after ``timeout_s``.
+        StreamlibError: The translation of any other failure.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await attempt()
+        except (KafkaError, OSError, TimeoutError) as error:
+            translated = translate(error, doing)
+            late = asyncio.get_running_loop().time() >= deadline - 0.1
+            if late or not isinstance(translated, BrokerUnavailableError):
+                raise translated from error
+        await asyncio.sleep(0.1)
+        client.force_metadata_update()

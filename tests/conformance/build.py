@@ -1,0 +1,302 @@
+"""The operations of a scenario as calls of the DSL, as the Java oracle makes them: same calls, same order, same names.
+
+Serdes are always passed explicitly. What the DSL does not have yet is told by `missing`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from streamlib import StreamsBuilder, TimeWindows, Topology, serdes
+from streamlib.serdes import AnySerde
+from tests.conformance.expr import JSON, function, predicate, text
+
+Op = dict[str, Any]
+
+JOINS = {"join", "left_join", "outer_join"}
+TABLE_MAKERS = {"table", "to_table", "count", "reduce", "aggregate", "suppress"}
+NOT_YET = {"cogroup", "suppress", "process", "process_values"}
+JOINS_THERE_ARE = {"stream-table join", "stream-global join"}
+WINDOWS_NOT_YET = {"sliding", "session", "unlimited"}
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A stream, table or grouping, with the serdes of its keys and values; ``windows`` once it is windowed."""
+
+    dsl: Any
+    key_serde: AnySerde
+    value_serde: AnySerde
+    windows: TimeWindows | None = None
+
+
+def missing(scenario: dict[str, Any]) -> set[str]:
+    """What a scenario needs that the DSL does not have."""
+    kinds: dict[str, str] = {}
+    found: set[str] = {"topology.optimization"} & scenario.get("config", {}).keys()
+    for op in scenario["topology"]:
+        name, inputs = op["op"], op.get("in", [])
+        above = [kinds.get(i, "stream") for i in ([inputs] if isinstance(inputs, str) else inputs)]
+        if name in {"filter", "filter_not", "map_values", *JOINS}:
+            kind = above[0]
+        else:
+            kind = "table" if name in TABLE_MAKERS else "global" if name == "global_table" else "stream"
+        kinds[op.get("id", "")] = kind
+        if name in JOINS:
+            found |= {"foreign-key join" if "fk" in op else f"{above[0]}-{above[1]} join"} - JOINS_THERE_ARE
+        found |= {name} & NOT_YET
+        found |= {"versioned", "emit", "grace"} & op.keys()
+        found |= {f"{window} window" for window in {op.get("window", {}).get("type")} & WINDOWS_NOT_YET}
+    return found
+
+
+class Build:
+    """The topology of a scenario.
+
+    Attributes:
+        inputs: For each source topic, its serdes.
+        outputs: For each sink topic, its serdes.
+        dynamic_output: Serdes of a sink that names its topics by a function.
+    """
+
+    def __init__(self, scenario: dict[str, Any]) -> None:
+        in_memory = scenario.get("config", {}).get("stores") == "in_memory"
+        self.builder = StreamsBuilder("app", default_key_serde=JSON, default_value_serde=JSON, in_memory=in_memory)
+        self.inputs: dict[str, tuple[AnySerde, AnySerde]] = {}
+        self.outputs: dict[str, tuple[AnySerde, AnySerde]] = {}
+        self.dynamic_output: tuple[AnySerde, AnySerde] | None = None
+        self._handles: dict[str, Handle] = {}
+        for op in scenario["topology"]:
+            handle = self._make(op)
+            if handle is not None and "id" in op:
+                self._handles[op["id"]] = handle
+
+    def topology(self) -> Topology:
+        """The finished topology."""
+        return self.builder.build()
+
+    def _make(self, op: Op) -> Handle | None:
+        name = op["op"]
+        if name in {"join", "left_join"}:
+            return self._join(op)
+        if name in {"count", "reduce", "aggregate"}:
+            return self._aggregate(op)
+        make: Callable[[Op], Handle | None] = getattr(self, f"_{name}")
+        return make(op)
+
+    def _in(self, op: Op) -> Handle:
+        return self._handles[op["in"]]
+
+    def _stream(self, op: Op) -> Handle:
+        topics = op["topics"] if "topics" in op else [op["topic"]]
+        keys, values = key_serde(op), value_serde(op)
+        self.inputs |= dict.fromkeys(topics, (keys, values))
+        return Handle(self.builder.stream(topics, keys, values, **consumed(op)), keys, values)
+
+    def _table(self, op: Op) -> Handle:
+        keys, values = key_serde(op), value_serde(op)
+        self.inputs[op["topic"]] = keys, values
+        table = self.builder.table(op["topic"], keys, values, **consumed(op), **materialized(op))
+        return Handle(table, keys, values)
+
+    def _global_table(self, op: Op) -> Handle:
+        keys, values = key_serde(op), value_serde(op)
+        self.inputs[op["topic"]] = keys, values
+        table = self.builder.global_table(op["topic"], keys, values, **consumed(op), **materialized(op))
+        return Handle(table, keys, values)
+
+    def _filter(self, op: Op) -> Handle:
+        n = self._in(op)
+        method = n.dsl.filter if op["op"] == "filter" else n.dsl.filter_not
+        return Handle(method(predicate(op["fn"]), **named(op), **materialized(op)), n.key_serde, n.value_serde)
+
+    _filter_not = _filter
+
+    def _map_values(self, op: Op) -> Handle:
+        n, mapper, store = self._in(op), function(op["fn"], "key", "value"), materialized(op)
+        # A table operation without a store takes no serde in Java.
+        values = value_serde(op) if store or hasattr(n.dsl, "group_by_key") else JSON
+        made = n.dsl.map_values(mapper, with_key=True, value_serde=values, **named(op), **store)
+        return Handle(made, n.key_serde, values)
+
+    def _map(self, op: Op) -> Handle:
+        keys, values, mapper = key_serde(op), value_serde(op), pair(op)
+        made = self._in(op).dsl.map(mapper, key_serde=keys, value_serde=values, **named(op))
+        return Handle(made, keys, values)
+
+    def _flat_map(self, op: Op) -> Handle:
+        keys, values, pairs = key_serde(op), value_serde(op), function(op["fn"], "key", "value")
+
+        def mapper(key: Any, value: Any) -> list[tuple[Any, Any]]:
+            found = pairs(key, value)
+            found = found if isinstance(found, list) else []
+            return [tuple(entry) for entry in found if isinstance(entry, list) and len(entry) == 2]
+
+        made = self._in(op).dsl.flat_map(mapper, key_serde=keys, value_serde=values, **named(op))
+        return Handle(made, keys, values)
+
+    def _flat_map_values(self, op: Op) -> Handle:
+        n, values, elements = self._in(op), value_serde(op), function(op["fn"], "key", "value")
+
+        def mapper(key: Any, value: Any) -> list[Any]:
+            found = elements(key, value)
+            return found if isinstance(found, list) else []
+
+        made = n.dsl.flat_map_values(mapper, with_key=True, value_serde=values, **named(op))
+        return Handle(made, n.key_serde, values)
+
+    def _select_key(self, op: Op) -> Handle:
+        n, keys = self._in(op), key_serde(op)
+        made = n.dsl.select_key(function(op["fn"], "key", "value"), key_serde=keys, **named(op))
+        return Handle(made, keys, n.value_serde)
+
+    def _merge(self, op: Op) -> Handle:
+        left, right = (self._handles[name] for name in op["in"])
+        return Handle(left.dsl.merge(right.dsl, **named(op)), left.key_serde, left.value_serde)
+
+    def _split(self, op: Op) -> None:
+        n = self._in(op)
+        splitter = n.dsl.split(**named(op))
+        for branch in op["branches"]:
+            splitter.branch(predicate(branch["when"]), **named(branch))
+        default = op.get("default")
+        branches = splitter.no_default_branch() if default is None else splitter.default_branch(**named(default))
+        ids = [branch["id"] for branch in op["branches"]] + ([] if default is None else [default["id"]])
+        for name, stream in zip(ids, branches.values(), strict=True):
+            self._handles[name] = Handle(stream, n.key_serde, n.value_serde)
+
+    def _repartition(self, op: Op) -> Handle:
+        n = self._in(op)
+        made = n.dsl.repartition(
+            key_serde=n.key_serde, value_serde=n.value_serde, partitions=op.get("partitions"), **named(op)
+        )
+        return Handle(made, n.key_serde, n.value_serde)
+
+    def _to(self, op: Op) -> None:
+        n = self._in(op)
+        keys, values = key_serde(op, n.key_serde), value_serde(op, n.value_serde)
+        if "topic" in op:
+            topic = op["topic"]
+            self.outputs[topic] = keys, values
+        else:
+            evaluate = function(op["topic_fn"], "key", "value")
+            self.dynamic_output = keys, values
+
+            def topic_fn(key: Any, value: Any) -> str:
+                return text(evaluate(key, value))
+
+            topic = topic_fn
+        n.dsl.to(topic, key_serde=keys, value_serde=values, **named(op))
+
+    def _to_table(self, op: Op) -> Handle:
+        n = self._in(op)
+        made = n.dsl.to_table(
+            key_serde=n.key_serde, value_serde=n.value_serde, **named(op), **materialized(op, always=True)
+        )
+        return Handle(made, n.key_serde, n.value_serde)
+
+    def _to_stream(self, op: Op) -> Handle:
+        n = self._in(op)
+        if "key" not in op:
+            return Handle(n.dsl.to_stream(**named(op)), n.key_serde, n.value_serde)
+        keys = key_serde(op)
+        made = n.dsl.to_stream(function(op["key"], "key", "value"), key_serde=keys, **named(op))
+        return Handle(made, keys, n.value_serde)
+
+    def _group_by_key(self, op: Op) -> Handle:
+        n = self._in(op)
+        made = n.dsl.group_by_key(key_serde=n.key_serde, value_serde=n.value_serde, **named(op))
+        return Handle(made, n.key_serde, n.value_serde)
+
+    def _group_by(self, op: Op) -> Handle:
+        n, keys = self._in(op), key_serde(op)
+        if "fn" in op:
+            selector, values = function(op["fn"], "key", "value"), n.value_serde
+        else:
+            selector, values = pair(op), value_serde(op)
+        made = n.dsl.group_by(selector, key_serde=keys, value_serde=values, **named(op))
+        return Handle(made, keys, values)
+
+    def _windowed_by(self, op: Op) -> Handle:
+        n, window = self._in(op), op["window"]
+        windows = TimeWindows(window["size"], window.get("advance", window["size"]), window.get("grace", 0))
+        return Handle(n.dsl.windowed_by(windows), n.key_serde, n.value_serde, windows)
+
+    def _aggregate(self, op: Op) -> Handle:
+        n, kind = self._in(op), op["op"]
+        # A named reduce or aggregate needs a Materialized in Java, with or without a store.
+        options = named(op) | materialized(op, always=kind != "count" and "name" in op)
+        if kind == "count":
+            made, values = n.dsl.count(**options), serdes.INT64
+        elif kind == "reduce":
+            values = n.value_serde
+            functions = [function(op[what], "agg", "value") for what in ("fn", "subtractor") if what in op]
+            made = n.dsl.reduce(*functions, value_serde=values, **options)
+        else:
+            values, start = value_serde(op), op["init"]
+            functions = [function(op[what], "key", "value", "agg") for what in ("fn", "subtractor") if what in op]
+            made = n.dsl.aggregate(lambda: start, *functions, value_serde=values, **options)
+        keys = n.key_serde
+        if n.windows is not None:
+            keys = serdes.time_windowed(keys, timedelta(milliseconds=n.windows.size_ms))
+        return Handle(made, keys, values)
+
+    def _join(self, op: Op) -> Handle:
+        left, right = (self._handles[name] for name in op["in"])
+        values, joiner = value_serde(op), function(op["joiner"], "key", "left", "right")
+        selector = {"key_selector": function(op["key"], "key", "value")} if "key" in op else {}
+        method = left.dsl.join if op["op"] == "join" else left.dsl.left_join
+        made = method(right.dsl, joiner, with_key=True, value_serde=values, **selector, **named(op))
+        return Handle(made, left.key_serde, values)
+
+
+def named(op: Op) -> dict[str, Any]:
+    return {"name": op["name"]} if "name" in op else {}
+
+
+def pair(op: Op) -> Callable[[Any, Any], tuple[Any, Any]]:
+    key, value = function(op["key"], "key", "value"), function(op["value"], "key", "value")
+    return lambda k, v: (key(k, v), value(k, v))
+
+
+def key_serde(op: Op, default: AnySerde = JSON) -> AnySerde:
+    return serde(op["key_serde"]) if "key_serde" in op else default
+
+
+def value_serde(op: Op, default: AnySerde = JSON) -> AnySerde:
+    return serde(op["value_serde"]) if "value_serde" in op else default
+
+
+def serde(name: str) -> AnySerde:
+    return {"json": JSON, "string": serdes.STRING, "long": serdes.INT64}[name]
+
+
+def consumed(op: Op) -> dict[str, Any]:
+    return named(op) | ({"timestamp_extractor": extractor(op["ts"])} if "ts" in op else {})
+
+
+def extractor(spec: Any) -> Callable[[Any, Any, int, int], int] | None:
+    if spec == "record":
+        return None
+    if spec == "log_and_skip":
+        return lambda key, value, timestamp, partition_time: timestamp
+    field, invalid = spec["field"], spec.get("invalid", "skip")
+
+    def extract(_: Any, value: Any, timestamp: int, partition_time: int) -> int:
+        member = value.get(field) if isinstance(value, dict) else None
+        found = member if type(member) is int else timestamp
+        return partition_time if found < 0 and invalid == "partition_time" else found
+
+    return extract
+
+
+def materialized(op: Op, *, always: bool = False) -> dict[str, Any]:
+    if not always and "store" not in op and not op.get("materialize"):
+        return {}
+    options: dict[str, Any] = {"store": op.get("store", True)}
+    if "retention" in op:
+        options["retention"] = timedelta(milliseconds=op["retention"])
+    if "store_type" in op:
+        options["in_memory"] = op["store_type"] == "in_memory"
+    return options | {name: op[name] for name in ("caching", "logging") if name in op}

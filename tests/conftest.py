@@ -1,0 +1,20 @@
+"""Services that tests share: started when a test first asks, once per session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from streamlib.testing.kafka_broker import KafkaBroker
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Iterator[KafkaBroker]:
+    """A real Apache Kafka, for tests that stop, freeze or kill it; they leave it running."""
+    with KafkaBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(kafka_cluster: KafkaBroker) -> str:
+    """``host:port`` of a real Apache Kafka; tests share it, so each makes topics and groups of its own names."""
+    return kafka_cluster.address

@@ -1,0 +1,58 @@
+"""Settings: names, defaults and what is refused."""
+
+import inspect
+import re
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from streamlib.config import StreamsConfig
+from streamlib.errors import ConfigError
+
+
+def test_kafka_names_with_dots_are_accepted() -> None:
+    config = StreamsConfig.from_mapping({"application.id": "app", "commit.interval.ms": 100})
+    assert config == StreamsConfig(application_id="app", commit_interval_ms=100)
+
+
+def test_an_unknown_name_is_refused_and_the_nearest_is_named() -> None:
+    with pytest.raises(ConfigError, match=r'unknown setting "comit_interval_ms".*mean "commit_interval_ms"'):
+        StreamsConfig.from_mapping({"application_id": "app", "comit_interval_ms": 1})
+
+
+def test_all_names_are_listed_when_none_is_near() -> None:
+    with pytest.raises(ConfigError) as caught:
+        StreamsConfig.from_mapping({"application_id": "app", "xyzzy": 1})
+    assert all(entry.name in str(caught.value) for entry in fields(StreamsConfig))
+
+
+@pytest.mark.parametrize("settings", [{}, {"application_id": ""}])
+def test_a_missing_application_id_is_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="application_id"):
+        StreamsConfig.from_mapping(settings)
+
+
+def test_defaults_are_those_of_kafka_streams() -> None:
+    config = StreamsConfig("app")
+    assert config.commit_interval_ms == 30_000
+    assert config.statestore_cache_max_bytes == 10_485_760
+    assert config.session_timeout_ms == 45_000
+    assert config.heartbeat_interval_ms == 3_000
+    assert config.auto_offset_reset == "earliest"
+    assert config.windowstore_changelog_additional_retention_ms == 24 * 60 * 60 * 1000
+
+
+def test_state_is_kept_in_the_home_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert StreamsConfig("app").state_dir == Path("/home/someone/.local/state/streamlib")
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        StreamsConfig("app").application_id = "other"  # type: ignore[misc]
+
+
+def test_every_setting_is_described() -> None:
+    described = re.findall(r"^    (\w+): \S", inspect.getdoc(StreamsConfig) or "", re.MULTILINE)
+    assert described == [entry.name for entry in fields(StreamsConfig)]
