@@ -6,6 +6,7 @@ Next: `measure`, one run; `report`, what is printed.
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 import tempfile
 import uuid
@@ -126,8 +127,14 @@ def _facts(options: argparse.Namespace, systems: Sequence[System], versions: Map
     }
 
 
+def _exit(number: int, _: object) -> None:
+    """Unwind, so that the broker and the system under measurement end too."""
+    sys.exit(128 + number)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison; the exit code is 1 if a run failed or gave wrong results."""
+    signal.signal(signal.SIGTERM, _exit)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # new topics have no leader for a moment: it tries again
     options = _parse(arguments)
     systems = _chosen_systems(options)

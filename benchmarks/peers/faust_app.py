@@ -13,10 +13,12 @@ from typing import Any
 
 import faust  # type: ignore[import-not-found]
 import orjson
+from mode.loop import use as use_loop  # type: ignore[import-not-found]
 
 WINDOW_S = 60
 WORKLOAD, BROKER, APPLICATION_ID, SOURCE, SINK, USERS, FOLDER, PARTITIONS = os.environ["BENCHMARK_ARGUMENTS"].split()
 
+use_loop("uvloop")
 app = faust.App(
     APPLICATION_ID,
     broker=f"kafka://{BROKER}",
@@ -115,5 +117,5 @@ else:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = ["--loop", "uvloop", "worker", "-l", "warn", "--without-web"]
+    sys.argv[1:] = ["worker", "-l", "warn", "--without-web"]
     app.main()

@@ -106,7 +106,7 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]], *, fo
 
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
     rows = list(rows)
-    table = Table(box=SIMPLE_HEAD, show_footer=bool(footer), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_footer=bool(footer), show_edge=False, pad_edge=False)
     last = list(footer) or [""] * len(columns)
     for number, heading in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[number], int) or row[number] == "-" for row in rows)
@@ -117,4 +117,4 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]], *, fo
         table.add_row(*(Text(str(cell)) for cell in row))
     with console.capture() as capture:
         console.print(table)
-    say("\n".join(line.rstrip() for line in capture.get().strip("\n").splitlines()))
+    say("\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n"))

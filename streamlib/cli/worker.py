@@ -102,8 +102,8 @@ async def _work(topology: "Topology", config: "StreamsConfig", connection: Conne
     starting = asyncio.current_task()
     assert starting is not None
     # Until it has started there is nothing to commit: the start is given up.
-    stopper = Stopper(starting.cancel)
-    stopper.listen(asyncio.get_running_loop(), to_supervisor=supervised)
+    stopper = Stopper(asyncio.get_running_loop(), starting.cancel)
+    stopper.listen(supervised=supervised)
     try:
         async with KafkaStreams(topology, config, broker=connection.address, security=connection.security) as streams:
             stopper.stop = streams.stop
@@ -119,38 +119,43 @@ async def _work(topology: "Topology", config: "StreamsConfig", connection: Conne
 class Stopper:
     """Hears that this process is to end: at first it stops the worker, a second signal ends the process at once.
 
+    Signal handlers are Python's own, not the loop's, so that the second one is heard while a user function holds the
+    loop.
+
     Args:
+        loop: Where to call ``stop``.
         stop: What to call; may be replaced.
 
     Attributes:
         asked: Whether somebody has asked.
     """
 
-    def __init__(self, stop: "Callable[[], object]") -> None:
+    def __init__(self, loop: "asyncio.AbstractEventLoop", stop: "Callable[[], object]") -> None:
+        self._loop = loop
         self.stop = stop
         self.asked = False
         self._signals = 0
 
-    def listen(self, loop: "asyncio.AbstractEventLoop", *, to_supervisor: bool) -> None:
+    def listen(self, *, supervised: bool) -> None:
         """Hear signals; and the end of stdin, by which a supervisor asks, or tells that it is no more."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled, number)
-        if to_supervisor:
-            loop.add_reader(STDIN, self._supervised, loop)
+            signal.signal(number, self._signalled)
+        if supervised:
+            self._loop.add_reader(STDIN, self._told_by_supervisor)
 
-    def _signalled(self, number: signal.Signals) -> None:
+    def _signalled(self, number: int, _frame: object) -> None:
         self._signals += 1
         if self._signals > 1:
             os._exit(SIGNALLED + number)
-        self._ask(f"{number.name}, stopping; once more to end at once")
+        self._loop.call_soon_threadsafe(self._ask, f"{signal.Signals(number).name}: once more to end at once")
 
-    def _supervised(self, loop: "asyncio.AbstractEventLoop") -> None:
+    def _told_by_supervisor(self) -> None:
         if not os.read(STDIN, 4096):
-            loop.remove_reader(STDIN)
-            self._ask("stopping with the supervisor")
+            self._loop.remove_reader(STDIN)
+            self._ask("asked by the supervisor")
 
     def _ask(self, reason: str) -> None:
-        log.info("%s", reason)
+        log.info("stopping (%s)", reason)
         self.asked = True
         self.stop()
 

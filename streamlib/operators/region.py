@@ -25,6 +25,9 @@ from streamlib.topology.nodes import (
 )
 from streamlib.topology.topology import Topology
 
+INLINED_MAX = 3
+"""So many nodes that only pass rows on are repeated where ways meet, rather than called."""
+
 ONE_TO_ONE = (MapRows, MapValues, SelectKey, Peek, PassThrough, TableToStream)
 
 
@@ -114,12 +117,13 @@ class Region:
         return [self.exits[exit_] for exit_ in region(self.topology, name)[1] if self.exits[exit_].way.one_to_one]
 
     def is_junction(self, name: str) -> bool:
-        """Whether several nodes of the region feed this one, and user functions follow."""
-        feeding = [
-            parent for parent in self.topology.nodes[name].parents if parent in self.ways or parent == self.parent
-        ]
+        """Whether several nodes of the region feed this one, and what follows is more than a few lines."""
+        parents = self.topology.nodes[name].parents
+        feeding = [parent for parent in parents if parent in self.ways or parent == self.parent]
+        if len(feeding) < 2:
+            return False
         below = [name, *region(self.topology, name)[0]]
-        return len(feeding) > 1 and any(user_functions(self.topology.nodes[each]) for each in below)
+        return len(below) > INLINED_MAX or any(user_functions(self.topology.nodes[each]) for each in below)
 
     def _follow(self, name: str, way: Way) -> None:
         for child in self.topology.children(name):

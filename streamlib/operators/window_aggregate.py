@@ -66,7 +66,7 @@ class WindowAggregateOperator:
         raws: list[bytes] = []
         late: list[int] = []
         for raw, timestamp in zip(plain, timestamps, strict=True):
-            stream_time = max(stream_time, timestamp)
+            stream_time = timestamp if timestamp > stream_time else stream_time
             start = timestamp - timestamp % size_ms
             if start + size_ms > stream_time - grace_ms:
                 raws.append(raw + (suffixes.get(start) or self._suffix(start)))

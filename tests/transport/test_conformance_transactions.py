@@ -76,11 +76,13 @@ async def test_later_records_are_held_back_when_an_older_transaction_is_open(ben
     await producer.flush()
     await bench.write(tp, [b"after"])
     reader = await bench.reader({tp: 0})
-    assert (await bench.read(reader, tp, 1)).values == [b"before"]
+    await bench.wait_position(reader, tp, 1)
     await bench.nothing_more(reader, tp)
     assert reader.position(tp) == 1
     await producer.commit()
     assert (await bench.read(reader, tp, 2)).values == [b"inside", b"after"]
+    reader.seek(tp, 0)
+    assert (await bench.read(reader, tp, 3)).values == [b"before", b"inside", b"after"]
 
 
 async def test_end_offsets_count_open_transactions_when_read_uncommitted(bench):

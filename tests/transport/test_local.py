@@ -194,6 +194,20 @@ async def test_records_of_another_process_are_seen_soon_when_polling(local, dire
     await other.close()
 
 
+async def test_reading_starts_at_the_new_place_when_seeking_while_the_database_is_read(local):
+    producer = local.producer()
+    await producer.start()
+    producer.append(TP, [None] * 10, [b"%d" % number for number in range(10)], [1] * 10)
+    await producer.close()
+    consumer = local.consumer()
+    consumer.assign({TP: 0})
+    polling = asyncio.create_task(consumer.poll([TP], max_records=100, timeout_ms=1_000))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    consumer.seek(TP, 5)
+    assert (await polling)[TP].offsets == [5, 6, 7, 8, 9]
+
+
 async def test_a_subscribed_topic_is_found_when_another_process_creates_it(local, directory, new_member):
     member = new_member(local, "g", ["t", "late"], "member")
     await member.consumer.start()

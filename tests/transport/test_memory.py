@@ -122,6 +122,20 @@ async def test_rebalances_are_the_same_when_run_again(new_member, clock, new_clo
     assert await run() == first
 
 
+async def test_waiting_poll_returns_without_time_passing_when_a_record_is_written(clock, broker):
+    transport = MemoryTransport(broker, clock)
+    reader = transport.consumer()
+    reader.assign({TP: 0})
+    polling = asyncio.ensure_future(reader.poll([TP], max_records=1, timeout_ms=60_000))
+    await clock.advance(0)
+    assert not polling.done()
+    producer = transport.producer()
+    producer.append(TP, [b"k"], [b"v"], [1])
+    await producer.flush()
+    assert (await polling)[TP].values == [b"v"]
+    await producer.close()
+
+
 async def test_commit_is_refused_when_the_transaction_took_too_long(new_member, clock, broker):
     transport = MemoryTransport(broker, clock)
     slow = transport.producer("tx")

@@ -18,6 +18,10 @@ from aiokafka.errors import CorruptRecordException
 from streamlib.record import FetchedBatch, Headers, TopicPartition
 
 LEADERLESS_PAUSE_S = 0.5
+MAX_WAIT_MS = 100
+"""How long a broker holds back an answer without records; a seek may have to wait for that answer."""
+BUSY_WAIT_MS = 10
+"""The same while other partitions have records left to hand out, so that they are fetched again soon after."""
 MISSES_UNTIL_DELETED = 3
 
 
@@ -126,6 +130,7 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
     def __init__(self, client: Any, subscriptions: Any, **settings: Any) -> None:
         self._misses: Counter[str] = Counter()
         self._leaderless_at = 0.0
+        self._wanted: frozenset[TopicPartition] = frozenset()
         super().__init__(client, subscriptions, **settings)
         client.cluster.add_listener(self._note_missing_topics)
 
@@ -137,6 +142,7 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
         Raises:
             KafkaError: A position lies outside the log, a permission is missing, or a batch is corrupt.
         """
+        self._wanted = wanted
         found = await self.fetched_records(wanted, timeout_s, max_records=max_records)
         for tp in found:
             if tp in self._records:  # it had its turn
@@ -161,6 +167,8 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
             positioned = [tp for tp in positioned if self._has_leader(tp)]
         elif not all(self._has_leader(tp) for tp in positioned):
             self._leaderless_at = now + LEADERLESS_PAUSE_S
+        busy = any(tp in self._wanted and type(result) is FetchResult for tp, result in self._records.items())
+        self._fetch_max_wait_ms = BUSY_WAIT_MS if busy else MAX_WAIT_MS
         return super()._get_actions_per_node(_Positioned(assignment, positioned))
 
     def _has_leader(self, tp: TopicPartition) -> bool:

@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 MAX_PARTITION_FETCH_BYTES = 1024 * 1024
 FETCH_MAX_BYTES = 50 * 1024 * 1024
-FETCH_MAX_WAIT_MS = 500
 REQUEST_TIMEOUT_MS = 20_000
 
 
@@ -64,7 +63,6 @@ class KafkaConsumer:
             client,
             self._subscriptions,
             fetch_max_bytes=FETCH_MAX_BYTES,
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
             check_crcs=True,
             auto_offset_reset="none",

@@ -150,7 +150,7 @@ class KafkaProducer:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 if self._transactional_id is not None:
                     await self.abort()
-                elif self._failure is None:
+                else:
                     await self._deliver()
         except (TransportError, TimeoutError) as error:
             if self._transactional_id is None:
@@ -247,7 +247,8 @@ class KafkaProducer:
         if self._client.unanswered:
             self._client.unanswered = False
             self._manager.renew_epoch()
-        await self._outcome(asyncio.ensure_future(self._manager.wait_for_pid()), "cannot begin a transaction")
+        if not self._manager.has_pid():
+            await self._outcome(asyncio.ensure_future(self._manager.wait_for_pid()), "cannot begin a transaction")
         self._manager.begin_transaction()
         self._refusal = None
 

@@ -39,8 +39,13 @@ KILL_TIMEOUT_S = 1.0
 
 
 class TransactionManager(transaction_manager.TransactionManager):  # type: ignore[misc]
-    """States, epoch and sequence numbers of a producer."""
+    """States, epoch and sequence numbers of a producer.
 
+    Attributes:
+        error: Why the current transaction can only be aborted.
+    """
+
+    error: Exception | None = None
     state: TransactionState
     _transaction_waiter: asyncio.Future[None] | None
     _txn_partitions: set[TopicPartition]
@@ -55,6 +60,7 @@ class TransactionManager(transaction_manager.TransactionManager):  # type: ignor
         """Note an error after which the transaction can only be aborted, and keep what an abort must end."""
         if self.state is TransactionState.ABORTABLE_ERROR:
             return
+        self.error = exc
         partitions, group = set(self._txn_partitions), self._txn_consumer_group
         super().error_transaction(exc)
         self._txn_partitions, self._txn_consumer_group = partitions, group
@@ -99,12 +105,15 @@ class Accumulator(message_accumulator.MessageAccumulator):  # type: ignore[misc]
         """Queue a batch; its future ends when the broker has answered for it.
 
         Raises:
-            KafkaError: The sender has died.
+            KafkaError: The sender has died, or the transaction has failed.
         """
         if self._exception is not None:
             raise self._exception
+        manager = self._txn_manager
+        if manager.state is TransactionState.ABORTABLE_ERROR:
+            raise manager.error
         builder.close()
-        self._txn_manager.maybe_add_partition_to_txn(tp)
+        manager.maybe_add_partition_to_txn(tp)
         batch = Batch(tp, builder, self._batch_ttl, self._linger_time)
         batch.future.add_done_callback(self._note)
         self._batches[tp].append(batch)

@@ -1,3 +1,4 @@
+import linecache
 import traceback
 from typing import Any
 
@@ -194,6 +195,22 @@ def test_a_function_is_called_once_per_way_and_row_when_many_merges_follow_each_
     )
     assert calls == [1, 2]
     assert site.exited("out") == [("a", 1, 1), ("b", 2, 2)]
+
+
+def test_the_loop_stays_small_when_many_merges_without_functions_follow_each_other(site, records):
+    nodes: list[Node] = []
+    last = "source"
+    for number in range(14):
+        nodes += [
+            PassThrough(name=f"l{number}", parents=(last,)),
+            RepartitionFilter(name=f"r{number}", parents=(last,)),
+            PassThrough(name=f"m{number}", parents=(f"l{number}", f"r{number}")),
+        ]
+        last = f"m{number}"
+    forward = site.fuse(*nodes, sink("out", last), file_name="<merges>")
+    assert len(linecache.getlines("<merges>")) < 500
+    forward(records((None, 1, 1), ("b", 2, 2)))
+    assert len(site.exited("out")) == 1 + 2**14
 
 
 @pytest.mark.parametrize("siblings", [False, True])
