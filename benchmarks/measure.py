@@ -27,7 +27,7 @@ from benchmarks.systems.base import Job, System
 from benchmarks.verify import Verdict, check, expected
 
 POLL_S = 0.05
-WARM_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 120.0
 STALL_TIMEOUT_S = 60.0
 FREEZE_LIMIT_S = 30.0  # below every system's session timeout, or its group would give its partitions away
 
@@ -175,14 +175,17 @@ class Run:
         return await self._watch(process, time.monotonic(), cpu)
 
     async def _wait(self, process: SystemProcess, topics: Sequence[str], target: int) -> None:
-        deadline = time.monotonic() + WARM_TIMEOUT_S
-        while (done := await self._done(topics)) < target:
-            process.check()
-            if time.monotonic() > deadline:
-                what = ", ".join(topics) or "the warm-up"
-                msg = f"committed {done} of {target} records of {what} in {WARM_TIMEOUT_S:.0f} s:\n{process.log_tail()}"
-                raise RuntimeError(msg)
+        done, changed = 0, time.monotonic()
+        while done < target:
             await asyncio.sleep(POLL_S)
+            process.check()
+            previous, done = done, await self._done(topics)
+            if done > previous:
+                changed = time.monotonic()
+            elif time.monotonic() - changed > START_TIMEOUT_S:
+                what = ", ".join(topics) or "the warm-up"
+                msg = f"committed {done} of {target} records of {what}, then nothing for {START_TIMEOUT_S:.0f} s"
+                raise RuntimeError(f"{msg}:\n{process.log_tail()}")
 
     async def _watch(self, process: SystemProcess, start: float, start_cpu: float) -> Timing:
         done, changed = self._warm, start

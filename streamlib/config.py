@@ -22,8 +22,11 @@ class StreamsConfig:
         application_id: Names the consumer group, the internal topics and the state directory.
         state_dir: Where stores live, one folder per application id; never a temporary directory by default.
         commit_interval_ms: Time between commits of input offsets, and between flushes of the caches.
-        statestore_cache_max_bytes: Memory for write caches, over all stores of this worker; 0 turns caching off.
+        statestore_cache_max_bytes: Memory for write caches, over all stores of this worker; 0 turns caching off. Kafka
+            Streams has 10 MiB, for as many entries: a Python object is larger than a Java byte array.
         state_memory_bytes: Memory for RocksDB blocks and memtables, over all stores of this worker.
+        state_apply_interval_ms: How long stores on disk may lag behind their changelogs; a crashed worker replays so
+            much. 0 writes them at every commit.
         auto_offset_reset: Where to start reading an input topic that has no committed offset.
         replication_factor: Of internal topics; -1 takes the broker's default.
         max_poll_records: Rows taken from the broker in one poll.
@@ -48,8 +51,9 @@ class StreamsConfig:
     application_id: str
     state_dir: Path = field(default_factory=lambda: Path.home() / ".local" / "state" / "streamlib")
     commit_interval_ms: int = 30_000
-    statestore_cache_max_bytes: int = 10 * 1024 * 1024
+    statestore_cache_max_bytes: int = 64 * 1024 * 1024
     state_memory_bytes: int = 256 * 1024 * 1024
+    state_apply_interval_ms: int = 10_000
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     replication_factor: int = -1
     max_poll_records: int = 10_000

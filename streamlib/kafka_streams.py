@@ -8,18 +8,22 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from streamlib.clock import Clock, SystemClock
 from streamlib.config import StreamsConfig
 from streamlib.errors import ConfigError
 from streamlib.metrics import Metrics
-from streamlib.runtime.application import open_worker
-from streamlib.runtime.restore import LogRestoreListener, RestoreListener
-from streamlib.runtime.worker import Worker
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import Transport
 from streamlib.transport.security import SecurityConfig
+
+if TYPE_CHECKING:
+    from streamlib.runtime.restore import RestoreListener
+    from streamlib.runtime.worker import Worker
+
+# Drivers and the runtime are imported when they are used: looking at topics does not pay for RocksDB, the embedded
+# broker not for aiokafka, Kafka not for SQLite.
 
 DEFAULT_BROKER = "local:.streamlib"
 
@@ -35,7 +39,6 @@ def connect(address: str, security: SecurityConfig | None = None, client_id: str
     Raises:
         ConfigError: An address of no known form.
     """
-    # Imported here so that the embedded broker does not pay for aiokafka, nor Kafka for SQLite.
     scheme, _, rest = address.partition(":")
     if scheme == "kafka" and rest.startswith("//") and len(rest) > 2:
         from streamlib.transport.kafka.transport import KafkaTransport  # noqa: PLC0415
@@ -76,7 +79,7 @@ class KafkaStreams:
         *,
         broker: str = DEFAULT_BROKER,
         security: SecurityConfig | None = None,
-        listener: RestoreListener | None = None,
+        listener: "RestoreListener | None" = None,
         clock: Clock | None = None,
         transport: Transport | None = None,
     ) -> None:
@@ -86,7 +89,7 @@ class KafkaStreams:
         self.config = config
         self.metrics = Metrics()
         self._transport = transport if transport is not None else connect(broker, security, config.application_id)
-        self._listener = listener or LogRestoreListener()
+        self._listener = listener
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
         self._worker: Worker | None = None
@@ -94,8 +97,12 @@ class KafkaStreams:
 
     async def __aenter__(self) -> Self:
         """Start the worker."""
+        from streamlib.runtime.application import open_worker  # noqa: PLC0415
+        from streamlib.runtime.restore import LogRestoreListener  # noqa: PLC0415
+
+        listener = self._listener or LogRestoreListener()
         self._worker = await self._stack.enter_async_context(
-            open_worker(self.topology, self.config, self._transport, self._clock, self.metrics, self._listener)
+            open_worker(self.topology, self.config, self._transport, self._clock, self.metrics, listener)
         )
         self._running = asyncio.create_task(self._worker.run(), name=f"streamlib {self.config.application_id}")
         return self

@@ -3,8 +3,7 @@
 Arguments, in the environment variable BENCHMARK_ARGUMENTS: workload, broker, application id, input, output and table
 topic, data folder, partitions. It imports nothing of the harness, since it runs in an environment of its own.
 
-Tables are in memory because that is Faust's fastest store: its RocksDB store costs a write to disk format for every
-update. What is measured here is therefore less work than RocksDB state, in Faust's favour.
+Tables are in memory, so the disk work that RocksDB state costs the other systems is not in Faust's figures.
 """
 
 import os

@@ -13,7 +13,7 @@ PROGRAM = Path(__file__).parents[1] / "peers" / "faust_app.py"
 
 
 class Faust:
-    """One worker with its tables in memory, which is the fastest it has, and their changelog topics."""
+    """One worker with its tables in memory, without the others' disk work, and with their changelog topics."""
 
     name = "faust"
     workloads = ALL_WORKLOADS

@@ -33,7 +33,10 @@ class BrokerFlags:
     broker: Annotated[
         str | None,
         option(
-            "--broker", "-b", help="kafka://HOST:PORT[,HOST:PORT], or local:DIRECTORY.", show_default=DEFAULT_BROKER_TEXT
+            "--broker",
+            "-b",
+            help="kafka://HOST:PORT[,HOST:PORT], or local:DIRECTORY.",
+            show_default=DEFAULT_BROKER_TEXT,
         ),
     ] = None
     security_protocol: Annotated[

@@ -28,9 +28,9 @@ class ConsumeOptions:
     start: Annotated[
         str, option("--from", scope="consume", help="beginning, end, or a moment (ISO 8601, or ms since the epoch).")
     ] = "beginning"
-    follow: Annotated[
-        bool, option("--follow", "-f", scope="consume", help="Go on with new records, until Ctrl-C.")
-    ] = False
+    follow: Annotated[bool, option("--follow", "-f", scope="consume", help="Go on with new records, until Ctrl-C.")] = (
+        False
+    )
     max_records: Annotated[
         int | None, option("--max-records", "-n", scope="consume", min=1, help="Stop after so many.")
     ] = None

@@ -10,11 +10,13 @@
 Next: the modules named like commands.
 """
 
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import typer
 
@@ -25,6 +27,8 @@ FAILURE = 1
 USAGE = 2
 CONFIG = 78
 SIGNALLED = 128
+
+OWN_LIBRARIES = frozenset({"aiokafka", "rocksdict", "uvloop"})
 
 
 def code_of(error: StreamlibError) -> int:
@@ -59,15 +63,27 @@ def reported(*, debug: bool) -> Iterator[None]:
 
 
 def told(error: StreamlibError) -> str:
-    """The message of an error, and where other code, mostly the user's, raised its cause."""
+    """The message of an error; and when the user's code raised its cause, where."""
     text = f"error: {error}\n"
     cause = error.__cause__
-    if cause is None or isinstance(cause, StreamlibError):
+    if cause is None:
+        return text
+    frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if _is_users(frame.filename)]
+    if not frames:
         return text
     if str(cause) not in str(error):
         text += f"  caused by {type(cause).__name__}: {cause}\n"
-    frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if not frame.filename.startswith("<frozen")]
-    return text + "".join(f"  at {frame.filename}:{frame.lineno} in {frame.name}\n" for frame in frames[-1:])
+    return f"{text}  at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}\n"
+
+
+def _is_users(filename: str) -> bool:
+    """Whether code is neither Python's own, nor ours, nor that of a library which only we call."""
+    path = Path(filename)
+    if filename.startswith("<") or path.is_relative_to(Path(__file__).parents[1]):
+        return False
+    if "site-packages" in path.parts:
+        return OWN_LIBRARIES.isdisjoint(path.parts)
+    return not path.is_relative_to(Path(os.__file__).parent)
 
 
 def _sorted(error: Exception) -> tuple[list[StreamlibError], list[Exception]]:

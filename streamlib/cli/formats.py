@@ -89,7 +89,7 @@ def _session(name: str, inner: Format) -> Format:
 def _with_window(name: str, inner: Format, serde: Any) -> Format:
     from streamlib.record import Windowed
 
-    def from_text(text: str) -> Any:
+    def from_text(_text: str) -> Any:
         msg = f"a {name} key cannot be written as plain text: use --envelope"
         raise ValueError(msg)
 

@@ -52,7 +52,9 @@ def command(function: Callable[..., None] | Callable[..., Coroutine[Any, Any, No
     A coroutine function runs on an event loop of its own.
     """
     signature = inspect.signature(function)
-    groups = {name: entry.annotation for name, entry in signature.parameters.items() if is_dataclass(entry.annotation)}
+    groups: dict[str, Any] = {
+        name: entry.annotation for name, entry in signature.parameters.items() if is_dataclass(entry.annotation)
+    }
     flags = list(_flags(signature, groups))
 
     @functools.wraps(function)

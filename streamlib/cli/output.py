@@ -10,6 +10,9 @@ import sys
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import IO, Any
 
+NUMERIC = frozenset("0123456789+-.,")
+"""A column of nothing but these is set on the right."""
+
 
 class OutputClosedError(Exception):
     """Whoever read our output has gone, as ``head`` does once it has its lines."""
@@ -51,7 +54,7 @@ async def while_read(work: Coroutine[Any, Any, None]) -> None:
     running = asyncio.ensure_future(work)
     is_closed = False
 
-    def closed() -> None:
+    def closed(descriptor: int) -> None:
         nonlocal is_closed
         is_closed = True
         running.cancel()
@@ -59,7 +62,7 @@ async def while_read(work: Coroutine[Any, Any, None]) -> None:
 
     descriptor = _pipe()
     if descriptor is not None:
-        loop.add_reader(descriptor, closed)  # a pipe's writing end is "readable" once its reader has gone
+        loop.add_reader(descriptor, closed, descriptor)  # a pipe's writing end is "readable" once its reader has gone
     try:
         await running
     except asyncio.CancelledError:
@@ -109,7 +112,7 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[str | int]], *, fo
     table = Table(box=SIMPLE_HEAD, show_footer=bool(footer), show_edge=False, pad_edge=False)
     last = list(footer) or [""] * len(columns)
     for number, heading in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[number], int) or row[number] == "-" for row in rows)
+        numeric = bool(rows) and all(set(str(row[number])) <= NUMERIC for row in rows)
         table.add_column(
             heading, str(last[number]), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
         )

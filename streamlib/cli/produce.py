@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from streamlib.cli.connection import BrokerOptions, connected
 from streamlib.cli.formats import format_of
 from streamlib.cli.input_lines import LineOptions, Row, line_parser, read_lines
@@ -26,13 +24,20 @@ class ProduceOptions:
     """Where lines come from, and whether to make the topic."""
 
     file: Annotated[
-        Path | None, option("--file", scope="produce", help="Read lines from this file.", show_default="stdin")
+        Path | None,
+        option(
+            "--file",
+            scope="produce",
+            help="Read lines from this file.",
+            show_default="stdin",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
     ] = None
     create_partitions: Annotated[
         int | None,
-        option(
-            "--create-partitions", scope="produce", min=1, help="Create the topic if it is missing, with as many."
-        ),
+        option("--create-partitions", scope="produce", min=1, help="Create the topic if it is missing, with as many."),
     ] = None
 
 

@@ -167,7 +167,8 @@ def _show(plan: ResetPlan, where: Target) -> None:
     if plan.offsets:
         say(f"Offsets of the group {plan.group} move {where}:")
         rows = [
-            (tp.topic, tp.partition, "-" if old is None else old, new) for tp, (old, new) in sorted(plan.offsets.items())
+            (tp.topic, tp.partition, "-" if old is None else old, new)
+            for tp, (old, new) in sorted(plan.offsets.items())
         ]
         say_table(["topic", "partition", "committed", "new"], rows)
     _list("Internal topics are deleted:", plan.topics)

@@ -89,8 +89,11 @@ class ResetPlan:
 
 def internal_topics_of(topology: "Topology", application_id: str) -> frozenset[str]:
     """The names on the broker of a topology's own changelogs and repartition topics."""
-    changelogs = (topology.changelog_topic(name, application_id) for name, spec in topology.stores.items() if
-                  spec.source_topic is None)
+    changelogs = (
+        topology.changelog_topic(name, application_id)
+        for name, spec in topology.stores.items()
+        if spec.source_topic is None
+    )
     repartition = (topology.physical_topic(name, application_id) for name in topology.repartition_topics)
     return frozenset([*filter(None, changelogs), *repartition])
 
@@ -107,6 +110,7 @@ async def plan_reset(admin: "Admin", application: Application, target: Target) -
     Raises:
         TransportError: The group has members: stop them first.
         MissingTopicError: An input topic, or an internal topic that was asked for, does not exist.
+        ConfigError: The application id cannot be the name of a folder.
     """
     from streamlib.errors import MissingTopicError, TransportError
     from streamlib.record import TopicPartition
@@ -121,7 +125,9 @@ async def plan_reset(admin: "Admin", application: Application, target: Target) -
     if missing := sorted({*application.input_topics, *(application.internal_topics or ())} - known.keys()):
         msg = f"there is no topic {', '.join(missing)}; nothing was changed. See: streamlib topics"
         raise MissingTopicError(msg)
-    tps = [TopicPartition(topic, number) for topic in sorted(application.input_topics) for number in range(known[topic])]
+    tps = [
+        TopicPartition(topic, number) for topic in sorted(application.input_topics) for number in range(known[topic])
+    ]
     committed = {tp: held.offset for tp, held in (await admin.group_offsets(group)).items()}
     new = await _new_offsets(admin, tps, committed, target)
     topics, left_alone = _internal_topics(application, known, await admin.groups())
@@ -135,17 +141,21 @@ async def carry_out(admin: "Admin", plan: ResetPlan) -> None:
 
     Raises:
         CommitError: The group has got members meanwhile; nothing was changed.
+        StateStoreError: Local state cannot be deleted; the rest is done.
     """
+    from streamlib.errors import StateStoreError
     from streamlib.transport.base import OffsetAndMetadata
 
     if plan.offsets:
-        await admin.set_group_offsets(
-            plan.group, {tp: OffsetAndMetadata(new) for tp, (_, new) in plan.offsets.items()}
-        )
+        await admin.set_group_offsets(plan.group, {tp: OffsetAndMetadata(new) for tp, (_, new) in plan.offsets.items()})
     if plan.topics:
         await admin.delete_topics(plan.topics)
     for directory in plan.directories:
-        shutil.rmtree(directory)
+        try:
+            shutil.rmtree(directory)
+        except OSError as error:
+            msg = f"cannot delete {directory}: {error.strerror}. Offsets and topics are reset; delete it by hand"
+            raise StateStoreError(msg) from error
 
 
 async def _new_offsets(
@@ -184,8 +194,14 @@ def _internal_topics(
 
 def _directories(application: Application) -> list[Path]:
     """The application's state, also under the slots that ``worker -p`` makes."""
-    if application.state_dir is None or not application.state_dir.is_dir():
+    from streamlib.errors import ConfigError
+
+    name, base = application.application_id, application.state_dir
+    if base is None or not base.is_dir():
         return []
-    slots = [path for path in application.state_dir.iterdir() if path.name.isdecimal()]
-    folders = [application.state_dir, *sorted(slots, key=lambda path: int(path.name))]
-    return [folder / application.application_id for folder in folders if (folder / application.application_id).is_dir()]
+    if name in {".", ".."} or Path(name).name != name:
+        msg = f'application id "{name}" cannot name a folder of local state: leave out --local-state'
+        raise ConfigError(msg)
+    slots = [path for path in base.iterdir() if path.name.isdecimal()]
+    folders = [folder / name for folder in [base, *sorted(slots, key=lambda path: int(path.name))]]
+    return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]

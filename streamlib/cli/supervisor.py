@@ -1,9 +1,9 @@
 """Several worker processes on one machine: started, watched, restarted, and stopped together. Next: `worker`.
 
-Each process is the same command with its slot (0, 1, ...) in the environment. The supervisor holds the other end of each
-one's stdin: closing it asks the process to drain, and it also closes when the supervisor is killed, so no worker outlives
-it. That is done once however often a signal arrives, and processes are in sessions of their own, so Ctrl-C in a terminal
-reaches the supervisor alone; a service manager that signals every process does no harm either.
+Each process is the same command with its slot (0, 1, ...) in the environment. The supervisor holds the other end of its
+stdin: closing it asks the process to drain. That end also closes when the supervisor is killed, so no worker outlives
+it. Processes are not signalled and have sessions of their own, so that Ctrl-C in a terminal reaches the supervisor
+alone, and a service manager that signals every process does no harm: two signals would end a worker at once.
 """
 
 import asyncio

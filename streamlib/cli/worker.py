@@ -1,4 +1,4 @@
-"""``streamlib worker module:attribute``: run an application. Next: `supervisor` for several, `kafka_streams` for one."""
+"""``streamlib worker module:attribute``: run an application. Next: `supervisor` for several, else `kafka_streams`."""
 
 import logging
 import os
@@ -45,7 +45,8 @@ def worker(
 ) -> None:
     """Run an application until SIGTERM or Ctrl-C.
 
-    It then commits and leaves the group. Start it again, here or on other hosts, to share the partitions. A second signal ends it at once.
+    It then commits and leaves the group; a second signal ends it at once. Start it again, here or on other hosts, to
+    share the partitions.
 
     With -p N, N processes are started and watched: one that crashes is started again, after 5 crashes within a minute
     everything stops. Process number i keeps its state in STATE_DIR/i, so going from one process to several, or back,
@@ -75,7 +76,9 @@ def _supervise(processes: int, connection: Connection, config: "StreamsConfig", 
 
     most = connect(connection.address, connection.security).max_workers
     if most is not None and processes > most:
-        msg = f"the embedded broker {connection.address} takes {most} worker process, not {processes}: leave out -p, or "
+        msg = (
+            f"the embedded broker {connection.address} takes {most} worker process, not {processes}: leave out -p, or "
+        )
         raise ConfigError(msg + "use Kafka (--broker kafka://host:9092; streamlib dev kafka starts one)")
     supervisor = Supervisor(
         [sys.executable, "-m", "streamlib", *sys.argv[1:]],
@@ -97,6 +100,7 @@ def _run(topology: "Topology", config: "StreamsConfig", connection: Connection, 
 async def _work(topology: "Topology", config: "StreamsConfig", connection: Connection, *, supervised: bool) -> int:
     import asyncio
 
+    from streamlib.cli.progress import restore_listener
     from streamlib.kafka_streams import KafkaStreams
 
     starting = asyncio.current_task()
@@ -105,7 +109,9 @@ async def _work(topology: "Topology", config: "StreamsConfig", connection: Conne
     stopper = Stopper(asyncio.get_running_loop(), starting.cancel)
     stopper.listen(supervised=supervised)
     try:
-        async with KafkaStreams(topology, config, broker=connection.address, security=connection.security) as streams:
+        async with KafkaStreams(
+            topology, config, broker=connection.address, security=connection.security, listener=restore_listener()
+        ) as streams:
             stopper.stop = streams.stop
             log.info("%s runs on %s", config.application_id, connection.address)
             await streams.wait()

@@ -30,7 +30,9 @@ class WorkerOptions:
 
     application_id: Annotated[
         str | None,
-        option("--application-id", help="Consumer group and prefix of internal topics.", show_default="topology's name"),
+        option(
+            "--application-id", help="Consumer group and prefix of internal topics.", show_default="topology's name"
+        ),
     ] = None
     state_dir: Annotated[
         Path | None,
@@ -60,7 +62,8 @@ class WorkerOptions:
         setting("--auto-offset-reset", "auto_offset_reset", "Where to start an input without committed offset."),
     ] = None
     replication_factor: Annotated[
-        int | None, setting("--replication-factor", "replication_factor", "Of internal topics; -1: the broker's default.")
+        int | None,
+        setting("--replication-factor", "replication_factor", "Of internal topics; -1: the broker's default."),
     ] = None
     session_timeout_ms: Annotated[
         int | None,

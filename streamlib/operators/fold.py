@@ -17,6 +17,7 @@ from streamlib.operators.selection import rows_of
 from streamlib.operators.table_rows import Row, isolated
 from streamlib.record import ChangeBatch, RecordBatch
 from streamlib.serdes.base import any_none
+from streamlib.state.cache import HEADERS, NAME, TIMESTAMP, TURN, VALUE
 from streamlib.topology.nodes import StreamAggregate, WindowAggregate
 
 Step = Callable[[Any, Any, Any], Any]
@@ -88,25 +89,24 @@ class Fold:
     def _count_cached(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
         cache = self._table.rows.cache
         assert cache is not None
-        dirty: dict[bytes, Any] = cache.dirty
-        loaded = cache.loaded
-        pop = dirty.pop
+        entries = cache.entries_of(raws)
         names = self._table.names(raws, batch.keys)
+        dirty, turn = cache.dirty, cache.turn
         headers = batch.headers or repeat(None)
-        for raw, name, timestamp, header in zip(raws, names, batch.timestamps, headers, strict=False):
-            row = pop(raw, None)  # out and in again: a flush goes in the order of the last updates
-            if row is None:
-                try:
-                    row = loaded[raw]
-                except KeyError:  # once per batch at most: then everything it needs is loaded
-                    cache.prefetch(raws)
-                    loaded = cache.loaded
-                    row = loaded[raw]
-            if row is None:
-                dirty[raw] = (1, timestamp, name, header)
+        for entry, name, timestamp, header in zip(entries, names, batch.timestamps, headers, strict=False):
+            number = entry[VALUE]
+            if number is None:
+                entry[VALUE], entry[TIMESTAMP] = 1, timestamp
             else:
-                before = row[1]
-                dirty[raw] = (row[0] + 1, timestamp if timestamp > before else before, name, header)
+                entry[VALUE] = number + 1
+                if timestamp > entry[TIMESTAMP]:
+                    entry[TIMESTAMP] = timestamp
+            entry[NAME], entry[HEADERS] = name, header
+            turn += 1
+            if not entry[TURN]:
+                dirty.append(entry)
+            entry[TURN] = turn
+        cache.turn = turn
         self._table.relieve()
 
     def _fold_directly(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
@@ -151,37 +151,29 @@ class Fold:
     def _fold_cached(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
         cache = self._table.rows.cache
         assert cache is not None
-        dirty, initializer, step, isolate = cache.dirty, self._initializer, self._step, self._isolate
-        loaded = cache.loaded
+        initializer, step = self._initializer, self._step
+        entries = cache.entries_of(raws)
         names = self._table.names(raws, batch.keys)
+        dirty, turn = cache.dirty, cache.turn
         headers = batch.headers or repeat(None)
-        records = zip(count(), raws, names, batch.keys, batch.values, batch.timestamps, headers, strict=False)
-        for index, raw, name, key, value, timestamp, header in records:
-            row = dirty.get(raw)
-            if row is None:
-                try:
-                    row = loaded[raw]
-                except KeyError:  # once per batch at most: then everything it needs is loaded
-                    cache.prefetch(raws)
-                    loaded = cache.loaded
-                    row = loaded[raw]
-                if isolate is not None:  # an object that can change is used once
-                    del loaded[raw]
-            at = timestamp
+        rows = zip(count(), entries, names, batch.keys, batch.values, batch.timestamps, headers, strict=False)
+        for index, entry, name, key, value, timestamp, header in rows:
+            aggregate = entry[VALUE]
             try:
-                if row is None or row[0] is None:
-                    new = step(key, value, initializer())
-                else:
-                    new = step(key, value, row[0])
-                    if row[1] > at and new is not None:
-                        at = row[1]
+                new = step(key, value, initializer() if aggregate is None else aggregate)
             except Exception as error:
-                self._failed(error, batch, index, records, origins)
-                if raw not in dirty:
-                    loaded[raw] = self._table.rows.store.get(raw)
+                cache.turn = turn
+                self._failed(error, batch, index, rows, origins)
+                cache.reload(entry)
                 continue
-            dirty.pop(raw, None)
-            dirty[raw] = (new, at, name, header)
+            if aggregate is None or new is None or timestamp > entry[TIMESTAMP]:
+                entry[TIMESTAMP] = timestamp
+            entry[VALUE], entry[NAME], entry[HEADERS] = new, name, header
+            turn += 1
+            if not entry[TURN]:
+                dirty.append(entry)
+            entry[TURN] = turn
+        cache.turn = turn
         self._table.relieve()
 
     def _stored(self, raws: list[bytes]) -> dict[bytes, Row | None]:

@@ -8,7 +8,6 @@ Source: TimestampedTupleForwarder, CachingKeyValueStore.putAndMaybeForward. Next
 """
 
 from collections.abc import Callable
-from itertools import repeat
 from typing import Any
 
 from streamlib.operators.base import Forward
@@ -61,13 +60,7 @@ class Materialized:
             changes.olds = olds if self.send_old else None
             self.write(raws, changes)
             return
-        dirty = cache.dirty
-        pop = dirty.pop
-        headers = batch.headers or repeat(None)
-        entries = zip(batch.values, batch.timestamps, self.names(raws, batch.keys), headers, strict=False)
-        for raw, entry in zip(raws, entries, strict=True):
-            pop(raw, None)
-            dirty[raw] = entry
+        cache.put_many(raws, batch.values, batch.timestamps, self.names(raws, batch.keys), batch.headers)
         self.relieve()
 
     def write(self, raws: list[bytes], changes: ChangeBatch, logged_at: list[int] | None = None) -> None:

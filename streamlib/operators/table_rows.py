@@ -6,14 +6,16 @@ knows yet. Rows are addressed by store key.
 Next: `materialized`, with which `aggregate`, `table_source` and `table` own tables; `getters`, for joins.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from streamlib.serdes.base import AnySerde
 from streamlib.state.base import TimestampedStore
-from streamlib.state.cache import WriteCache
+from streamlib.state.cache import TIMESTAMP, VALUE, WriteCache
 from streamlib.state.spec import StoreSpec
 from streamlib.state.window import window_store_key
+
+ABSENT: Any = object()
 
 Row = tuple[Any, ...]
 """Value and timestamp; what may follow them is of no concern."""
@@ -49,20 +51,13 @@ class TableRows:
         cache = self.cache
         if cache is None:
             return self.store.get_many(keys)
-        dirty: Mapping[bytes, Any] = cache.dirty
-        if not self.spec.value_serde.immutable:
-            isolate = isolated(self.spec.value_serde)
-            stored = iter(self.store.get_many([key for key in keys if key not in dirty]))
-            return [_row(dirty[key], isolate) if key in dirty else next(stored) for key in keys]
-        if any(key not in dirty and key not in cache.loaded for key in keys):
-            cache.prefetch(keys)
-        loaded = cache.loaded
-        rows = [dirty.get(key) or loaded[key] for key in keys]
-        return [None if row is None or row[0] is None else row for row in rows]
-
-
-def _row(entry: tuple[Any, ...], isolate: Callable[[Any], Any]) -> Row | None:
-    return None if entry[0] is None else (isolate(entry[0]), entry[1])
+        if self.spec.value_serde.immutable:
+            entries = cache.entries_of(keys)
+            return [None if entry[VALUE] is None else (entry[VALUE], entry[TIMESTAMP]) for entry in entries]
+        isolate = isolated(self.spec.value_serde)
+        cached = [cache.get(key) if cache.is_dirty(key) else ABSENT for key in keys]
+        stored = iter(self.store.get_many([key for key, row in zip(keys, cached, strict=True) if row is ABSENT]))
+        return [next(stored) if row is ABSENT else None if row is None else (isolate(row[0]), row[1]) for row in cached]
 
 
 def isolated(serde: AnySerde) -> Callable[[Any], Any]:

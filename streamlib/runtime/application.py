@@ -84,7 +84,9 @@ async def open_worker(
         consumer = transport.consumer(_group(topology, config, counts, factory, directory, worker))
         repartition = [topology.physical_topic(name, application_id) for name in topology.repartition_topics]
         purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
-        worker.connect(consumer, Committer(producer, consumer, clock), purger, following)
+        worker.connect(
+            consumer, Committer(producer, consumer, clock, config.state_apply_interval_ms), purger, following
+        )
         stack.push_async_callback(_leave, worker, producer)
         await consumer.start()
         stack.push_async_callback(consumer.close)

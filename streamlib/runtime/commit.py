@@ -1,15 +1,18 @@
 """A commit: caches to stores, stores to changelogs, everything acknowledged, state applied, input offsets committed.
 
 At-least-once, in this order: (1) flush the caches, whose updates go downstream and to the changelogs; (2) wait until
-the broker has everything; (3) apply each task's rows and changelog offsets in one atomic batch; (4) commit the input
-offsets. A crash between (2) and (3) replays a piece of changelog; one between (3) and (4) processes some records again.
+the broker has everything; (3) commit the input offsets. A crash between (2) and (3) processes some records again.
+
+The engines lag behind: a task's rows and changelog offsets are applied in one atomic batch when there are many of them
+or the last batch was some seconds ago, since keys that change in every commit are then written once. An engine is
+always the fold of the changelog up to the offset it holds; a crash replays the rest, and closing a task applies it.
 
 Every large step gives the event loop its turn in between. Nothing is processed meanwhile.
 Source: TaskExecutor.commitOffsetsOrTransaction. Next: `worker`, which goes on.
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from streamlib.clock import Clock
 from streamlib.record import TopicPartition
@@ -20,6 +23,7 @@ from streamlib.transport.base import Admin, Consumer, OffsetAndMetadata
 log = logging.getLogger(__name__)
 
 FLUSH_ROWS = 5_000
+APPLY_ROWS = 50_000  # of one task: more would hold memory, and the loop when they are applied
 
 
 class Committer:
@@ -29,12 +33,15 @@ class Committer:
         producer: The worker's producer.
         consumer: The group member.
         clock: For yielding to the loop.
+        apply_interval_ms: How long the engines may lag behind the changelogs.
     """
 
-    def __init__(self, producer: ProducerHolder, consumer: Consumer, clock: Clock) -> None:
+    def __init__(self, producer: ProducerHolder, consumer: Consumer, clock: Clock, apply_interval_ms: int) -> None:
         self._producer = producer
         self._consumer = consumer
         self._clock = clock
+        self._apply_interval = apply_interval_ms / 1000
+        self._applied = clock.monotonic()
 
     async def commit(self, tasks: Collection[Task]) -> dict[TopicPartition, OffsetAndMetadata]:
         """Commit what ``tasks`` have taken; returns the input offsets committed.
@@ -51,14 +58,23 @@ class Committer:
                 await self._clock.sleep(0)
         acknowledged = await self._producer.current.flush()
         for task in moved:
-            for _ in task.stores.apply(acknowledged):
-                await self._clock.sleep(0)
+            task.stores.acknowledged(acknowledged)
         offsets = {tp: held for task in moved for tp, held in task.offsets().items()}
         if offsets:
             await self._consumer.commit(offsets)
         for task in moved:
             task.committed()
+        overdue = self._clock.monotonic() - self._applied >= self._apply_interval
+        if overdue:
+            self._applied = self._clock.monotonic()
+        await self.apply(task for task in tasks if overdue or task.stores.pending_rows >= APPLY_ROWS)
         return offsets
+
+    async def apply(self, tasks: Iterable[Task]) -> None:
+        """Bring the engines of ``tasks``, which must be committed, up to their changelogs."""
+        for task in tasks:
+            for _ in task.stores.apply():
+                await self._clock.sleep(0)
 
 
 class Purger:

@@ -173,7 +173,7 @@ class Task:
     @property
     def dirty(self) -> bool:
         """Whether anything was taken since the last commit."""
-        return bool(self._dirty) or self.stores.pending_rows > 0
+        return bool(self._dirty)
 
     def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """What to commit for the inputs that moved."""

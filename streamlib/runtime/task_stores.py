@@ -46,35 +46,41 @@ class TaskStores:
         self.stores = dict(stores)
         self.changelogs = dict(changelogs)
         self._engine_of = dict(engines)
+        self._acknowledged: dict[str, int] = {}
         self._engines: list[Engine] = list({id(engine): engine for engine in engines.values()}.values())
 
     @property
     def pending_rows(self) -> int:
-        """Rows written since the last commit."""
+        """Rows that the engines do not have yet."""
         return sum(store.pending_rows for store in self.stores.values())
 
     def offset(self, store: str) -> int | None:
         """The changelog offset up to which the engine holds this store; None when it was never written."""
         return self._engine_of[store].offsets().get(store)
 
-    def apply(self, acknowledged: Mapping[TopicPartition, int]) -> Iterator[int]:
-        """Write what is pending, with the changelog offsets, in one atomic batch for each engine.
-
-        Yields between chunks of a large batch, so that the caller can let the event loop run.
+    def acknowledged(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Take note that the changelogs have every row written so far.
 
         Args:
-            acknowledged: The offset after the last acknowledged record of each changelog written to.
+            offsets: The offset after the last acknowledged record of each changelog written to.
         """
+        for name, tp in self.changelogs.items():
+            if tp in offsets:
+                self._acknowledged[name] = offsets[tp]
+
+    def apply(self) -> Iterator[int]:
+        """Write what is pending, with the changelog offsets, in one atomic batch for each engine.
+
+        Only when the changelogs have it all: right after `acknowledged`. Yields between chunks of a large batch, so
+        that the caller can let the event loop run.
+        """
+        offsets, self._acknowledged = self._acknowledged, {}
         for engine in self._engines:
             mine = [name for name in self.stores if self._engine_of[name] is engine]
             writes = {table: rows for name in mine for table, rows in self.stores[name].pending().items()}
-            offsets = {
-                name: acknowledged[tp]
-                for name in mine
-                if (tp := self.changelogs.get(name)) is not None and tp in acknowledged
-            }
-            if writes or offsets:
-                yield from engine.write_chunks(writes, offsets)
+            held = {name: offsets[name] for name in mine if name in offsets}
+            if writes or held:
+                yield from engine.write_chunks(writes, held)
             for name in mine:
                 self.stores[name].applied()
 
@@ -84,7 +90,8 @@ class TaskStores:
         self.stores[store].applied()
 
     def discard(self) -> None:
-        """Drop everything since the last commit."""
+        """Drop what the engines do not have; what was committed of it comes back from the changelogs."""
+        self._acknowledged = {}
         for store in self.stores.values():
             store.discard()
 

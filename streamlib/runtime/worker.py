@@ -146,6 +146,7 @@ class Worker:
         try:
             async with asyncio.timeout(self._config.shutdown_timeout_ms / 1000), self._lock:
                 await self._commit()
+                await self._committer.apply(self._running())
         except (BrokerUnavailableError, DeliveryError, CommitError, TimeoutError) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
 
@@ -258,7 +259,10 @@ class Worker:
         assigned, self._assigned = self._assigned, None
         await cancelled(self._restoring)
         for task_id in self.tasks.keys() - assigned.tasks:
-            self.tasks.pop(task_id).close()
+            task = self.tasks.pop(task_id)
+            if task.state is TaskState.SUSPENDED:
+                await self._committer.apply([task])
+            task.close()
         cache_bytes = self._config.statestore_cache_max_bytes // max(1, len(assigned.tasks))
         for task_id in sorted(assigned.tasks - self.tasks.keys()):
             self.tasks[task_id] = self._factory.create(task_id, cache_bytes)

@@ -85,7 +85,7 @@ class StateStore(Protocol):
         """Apply changelog records to the overlay, without logging them again."""
 
     def pending(self) -> TableWrites:
-        """The overlay's rows since the last `applied`, for the atomic batch of this commit."""
+        """The overlay's rows since the last `applied`, for the next atomic batch."""
 
     def applied(self) -> None:
         """The rows of `pending` are in the engine: forget them here (the read cache may keep some)."""

@@ -1,11 +1,12 @@
 """The write cache: one store write, one changelog record and one update downstream per changed key and commit.
 
-Entries are objects, not bytes, so an aggregation that hits the same key a thousand times serializes once. Next:
-`stores`, which opens what lies below; the aggregations in `operators`, which work on ``dirty`` in their own loops.
+Entries are objects, not bytes, so an aggregation that hits the same key a thousand times serializes once. They are
+changed in place: a record costs one look-up. Next: `stores`, which opens what lies below; the aggregations in
+`operators`, which change entries in their own loops.
 """
 
 from collections.abc import Iterable
-from itertools import islice
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from streamlib.record import ChangeBatch, Headers
@@ -14,58 +15,71 @@ from streamlib.state.base import TimestampedStore
 
 V = TypeVar("V")
 
-DirtyEntry = tuple[V | None, int, Any, Headers | None]
-"""New value (None deletes), its timestamp, the key object of the record, the headers of the last update."""
+VALUE, TIMESTAMP, NAME, HEADERS, TURN, STORE_KEY = range(6)
 
-_ENTRY_OVERHEAD_BYTES = 350  # dict entry, tuple, int, and the headers of the bytes and value objects
+Entry = list[Any]
+"""A row, changed in place.
+
+``VALUE`` (None: there is no such row) and ``TIMESTAMP``; ``NAME``, the key object that `WriteCache.flush` gives, and
+``HEADERS`` of the last update; ``TURN``, the number of the last update since the flush, 0 for a clean row;
+``STORE_KEY``.
+"""
+
+_ENTRY_OVERHEAD_BYTES = 350  # dict entry, list, ints, and the headers of the bytes and value objects
 _SAMPLED_ENTRIES = 32
 _ASSUMED_ENTRY_BYTES = 600
+
+_turn_of = itemgetter(TURN)
 
 
 class WriteCache(Generic[V]):
     """Updates of one store since the last flush, over what the store has.
 
-    ``get`` and ``put`` are the whole semantics. A hot loop may do the same inline, one batch at a time: take ``dirty``
-    and ``loaded`` into locals after `prefetch`, look a key up in the one and then in the other, and to update it
-    ``dirty.pop(key, None)`` before ``dirty[key] = (value, timestamp, key_object, headers)``, since flushes go in the
-    order of the last update. Take both anew after every `flush`, which may replace them. Unless the serde is
-    immutable, take an entry out of ``loaded`` with ``pop``: its object may be used once.
+    ``get`` and ``put`` are the whole semantics. A hot loop may do the same inline for a batch: take the entry of each
+    key from `entries_of`; for an update set its fields, add 1 to a copy of ``turn``, append the entry to ``dirty`` if
+    its ``TURN`` is 0, set that to the copy; and give the copy back to ``turn`` at the end.
 
-    Values may be changed in place between `get` and `put`: after a flush an object is never handed out again, unless
-    the value serde is immutable. A user function that changes a value in place and then raises leaves its change in
-    ``dirty``, if the key was there already.
+    Values may be changed in place between reading and writing: after a flush an object is never handed out again,
+    unless the value serde is immutable. After a user function has raised, `reload` its entry.
 
     Args:
         store: What lies below.
         serde: The store's value serde; tells whether values are immutable, and measures them.
-        max_bytes: When the entries are estimated to take more, `is_full`.
+        max_bytes: When the dirty entries are estimated to take more, `is_full`.
         send_old: Whether `flush` gives the values before the update.
 
     Attributes:
-        dirty: Entries by store key, in the order of their last update.
-        loaded: Rows as the store has them, None for those it does not have.
-        max_entries: How many dirty entries fit; estimated anew at each flush.
+        dirty: Entries updated since the last flush, each once, in the order of their first update.
+        turn: Number of the last update.
+        max_entries: How many dirty entries fit, and how many clean ones beside them; estimated anew at each flush.
 
     Source: Kafka's ``CachingKeyValueStore``, ``CachingWindowStore``, ``NamedCache``.
     """
 
     def __init__(self, store: TimestampedStore[V], serde: Serde[V], *, max_bytes: int, send_old: bool = False) -> None:
-        self.dirty: dict[bytes, DirtyEntry[V]] = {}
-        self.loaded: dict[bytes, tuple[Any, ...] | None] = {}
+        self.dirty: list[Entry] = []
+        self.turn = 0
         self.max_entries = max_bytes // _ASSUMED_ENTRY_BYTES
+        self._entries: dict[bytes, Entry] = {}
         self._store = store
         self._serde = serde
         self._max_bytes = max_bytes
         self._send_old = send_old
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def get(self, key: bytes) -> tuple[V, int] | None:
         """Value and timestamp of a row: the dirty one, else the store's."""
-        entry: tuple[Any, ...] | None = self.dirty.get(key)
-        if entry is None:
-            if key not in self.loaded:
-                return self._store.get(key)
-            entry = self.loaded[key] if self._serde.immutable else self.loaded.pop(key)
-        return None if entry is None or entry[0] is None else (entry[0], entry[1])
+        entry = self._entries.get(key)
+        if entry is None or not (entry[TURN] or self._serde.immutable):
+            return self._store.get(key)
+        return None if entry[VALUE] is None else (entry[VALUE], entry[TIMESTAMP])
+
+    def is_dirty(self, key: bytes) -> bool:
+        """Whether a row was updated since the last flush."""
+        entry = self._entries.get(key)
+        return entry is not None and entry[TURN] != 0
 
     def put(self, key: bytes, value: V | None, timestamp: int, key_object: Any, headers: Headers | None = None) -> None:
         """Update a row, or delete it (None); nothing below hears of it before the next flush.
@@ -77,19 +91,53 @@ class WriteCache(Generic[V]):
             key_object: What `flush` gives as the key.
             headers: Of the record that updates.
         """
-        self.dirty.pop(key, None)
-        self.dirty[key] = (value, timestamp, key_object, headers)
+        self.put_many([key], [value], [timestamp], [key_object], None if headers is None else [headers])
 
-    def prefetch(self, keys: Iterable[bytes]) -> None:
-        """Load the rows that are neither dirty nor loaded, in one read; repeated keys are read once."""
-        if len(self.loaded) > self.max_entries:
-            self.loaded = {}
-        missing = list(set(keys).difference(self.dirty, self.loaded))
-        if missing:
-            self.loaded.update(zip(missing, self._store.get_many(missing), strict=True))
+    def put_many(
+        self,
+        keys: Iterable[bytes],
+        values: Iterable[V | None],
+        timestamps: Iterable[int],
+        key_objects: Iterable[Any],
+        headers: Iterable[Headers] | None = None,
+    ) -> None:
+        """Update rows in order, whatever is there: the store is not asked."""
+        entries, dirty, turn = self._entries, self.dirty, self.turn
+        given = iter(headers or ())
+        for key, value, timestamp, key_object in zip(keys, values, timestamps, key_objects, strict=True):
+            turn += 1
+            entry = entries.get(key)
+            if entry is None:
+                entries[key] = entry = [value, timestamp, key_object, next(given, None), turn, key]
+                dirty.append(entry)
+                continue
+            if not entry[TURN]:
+                dirty.append(entry)
+            entry[:STORE_KEY] = (value, timestamp, key_object, next(given, None), turn)
+        self.turn = turn
+
+    def entries_of(self, keys: list[bytes]) -> list[Entry]:
+        """The entry of each key; rows that are not cached are loaded by one read of the store."""
+        if len(self._entries) - len(self.dirty) > self.max_entries:
+            self._entries = {entry[STORE_KEY]: entry for entry in self.dirty}
+        entries = self._entries
+        found: list[Any] = list(map(entries.get, keys))
+        if not all(found):
+            missing = list({key for key, entry in zip(keys, found, strict=True) if entry is None})
+            for key, row in zip(missing, self._store.get_many(missing), strict=True):
+                value, timestamp = (None, 0) if row is None else row
+                entries[key] = [value, timestamp, None, None, 0, key]
+            found = [entries[key] if entry is None else entry for key, entry in zip(keys, found, strict=True)]
+        return found
+
+    def reload(self, entry: Entry) -> None:
+        """Put right a clean entry whose value a failed function may have changed; a dirty one stays as it is."""
+        if not entry[TURN]:
+            row = self._store.get(entry[STORE_KEY])
+            entry[VALUE], entry[TIMESTAMP] = (None, 0) if row is None else row
 
     def is_full(self) -> bool:
-        """Whether the entries are estimated to take more than ``max_bytes``: then flush. Ask once per batch."""
+        """Whether the dirty entries are estimated to take more than ``max_bytes``: then flush. Ask once per batch."""
         return len(self.dirty) > self.max_entries
 
     def flush(self, limit: int | None = None) -> ChangeBatch | None:
@@ -104,21 +152,19 @@ class WriteCache(Generic[V]):
         part = self._take(limit)
         olds = self._olds(part)
         if olds:
-            for key in [key for key, entry in part.items() if entry[0] is None and olds[key] is None]:
-                del part[key]
+            part = [entry for entry in part if entry[VALUE] is not None or olds[entry[STORE_KEY]] is not None]
         if not part:
             return None
-        entries = part.values()
-        values = [entry[0] for entry in entries]
-        timestamps = [entry[1] for entry in entries]
-        headers = [entry[3] or () for entry in entries]
-        self._store.put_many(list(part), values, timestamps)
+        keys, values = [entry[STORE_KEY] for entry in part], [entry[VALUE] for entry in part]
+        timestamps = [entry[TIMESTAMP] for entry in part]
+        headers = [entry[HEADERS] or () for entry in part]
+        self._store.put_many(keys, values, timestamps)
         self._measure(part)
         old_values = None
         if self._send_old:
-            old_values = [None if (row := olds[key]) is None else row[0] for key in part]
+            old_values = [None if (row := olds[key]) is None else row[0] for key in keys]
         return ChangeBatch(
-            [entry[2] for entry in entries],
+            [entry[NAME] for entry in part],
             values,
             timestamps,
             headers=headers if any(headers) else None,
@@ -127,35 +173,36 @@ class WriteCache(Generic[V]):
 
     def discard(self) -> None:
         """Forget everything: for when the work since the last commit is dropped, together with the store's own."""
-        self.dirty = {}
-        self.loaded = {}
+        self.dirty = []
+        self._entries = {}
 
-    def _take(self, limit: int | None) -> dict[bytes, DirtyEntry[V]]:
-        """Remove the entries to flush; immutable values stay loaded, since they are what the store has afterwards."""
-        if limit is None or limit >= len(self.dirty):
-            part, self.dirty = self.dirty, {}
+    def _take(self, limit: int | None) -> list[Entry]:
+        """The entries to flush, clean from now on; immutable values stay, since they are what the store will have."""
+        dirty = self.dirty
+        dirty.sort(key=_turn_of)
+        if limit is None or limit >= len(dirty):
+            part, self.dirty = dirty, []
+            self.turn = 0
         else:
-            part = dict(islice(self.dirty.items(), limit))
-            for key in part:
-                del self.dirty[key]
+            part, self.dirty = dirty[:limit], dirty[limit:]
+        for entry in part:
+            entry[TURN] = 0
         if not self._serde.immutable:
-            self.loaded = {}
-        elif len(self.loaded) > self.max_entries:
-            self.loaded = dict(part)
-        else:
-            self.loaded.update(part)
+            forget = self._entries.pop
+            for entry in part:
+                forget(entry[STORE_KEY])
         return part
 
-    def _olds(self, part: dict[bytes, DirtyEntry[V]]) -> dict[bytes, tuple[V, int] | None]:
+    def _olds(self, part: list[Entry]) -> dict[bytes, tuple[V, int] | None]:
         """The store's rows that the flush needs: all of them, or those about to be deleted."""
-        keys = list(part) if self._send_old else [key for key, entry in part.items() if entry[0] is None]
+        keys = [entry[STORE_KEY] for entry in part if self._send_old or entry[VALUE] is None]
         return dict(zip(keys, self._store.get_many(keys), strict=True)) if keys else {}
 
-    def _measure(self, part: dict[bytes, DirtyEntry[V]]) -> None:
+    def _measure(self, flushed: list[Entry]) -> None:
         """Estimate the size of an entry from a few of them."""
-        sample = list(islice(part.items(), _SAMPLED_ENTRIES))
+        sample = flushed[:_SAMPLED_ENTRIES]
         size_bytes = 0
-        for key, (value, _, _, headers) in sample:
+        for value, _, _, headers, _, key in sample:
             size_bytes += 2 * len(key) + _ENTRY_OVERHEAD_BYTES
             if value is not None:
                 size_bytes += len(self._serde.serialize(value))

@@ -238,6 +238,8 @@ class WindowTimestampedStore(Generic[V]):
         ids = sorted(
             int(table.removeprefix(self._prefix)) for table in self._engine.tables() if table.startswith(self._prefix)
         )
+        while ids and next(self._engine.scan(self._prefix + str(ids[-1]), None, None), None) is None:
+            self._engine.drop(self._prefix + str(ids.pop()))  # made for a commit that was not applied
         for segment_id in ids:
             self._segments[segment_id] = self._segment(segment_id, exists=True)
         if ids:

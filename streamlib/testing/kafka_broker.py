@@ -55,6 +55,8 @@ class KafkaBroker:
             deleted by `close`.
         settings: Kafka's own settings, over those made for tests.
         java_options: Options of each JVM: heap and JIT. The default starts fast; benchmarks want the JVM's own.
+        listeners: More listeners by name, with their security protocol: ``{"SECURE": "SASL_SSL"}``; see `listener`.
+        format_options: More options of Kafka's storage tool, such as ``--add-scram``.
 
     Attributes:
         address: ``host:port`` of every broker, separated by commas; stays the same over stop and start.
@@ -68,6 +70,8 @@ class KafkaBroker:
         data_dir: Path | None = None,
         settings: Mapping[str, str] | None = None,
         java_options: Sequence[str] = TEST_JAVA_OPTIONS,
+        listeners: Mapping[str, str] | None = None,
+        format_options: Sequence[str] = (),
     ) -> None:
         if brokers < 1:
             msg = f"a cluster needs at least one broker, not {brokers}"
@@ -77,6 +81,9 @@ class KafkaBroker:
         self._settings = SETTINGS | replication_settings(brokers) | dict(settings or {})
         self._java_options = tuple(java_options)
         self._ports = [port + node for node in range(brokers)] if port else [free_port() for _ in range(brokers)]
+        self._protocols = dict(listeners or {})
+        self._listener_ports = {name: [free_port() for _ in range(brokers)] for name in self._protocols}
+        self._format_options = tuple(format_options)
         self._controller_ports = [free_port() for _ in range(brokers)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self.address = ",".join(f"{HOST}:{port}" for port in self._ports)
@@ -85,6 +92,10 @@ class KafkaBroker:
     def nodes(self) -> range:
         """Node ids: 1, 2, ..."""
         return range(1, len(self._ports) + 1)
+
+    def listener(self, name: str) -> str:
+        """``host:port`` of every broker on one of the additional listeners; its certificates name ``localhost``."""
+        return ",".join(f"localhost:{port}" for port in self._listener_ports[name])
 
     def start(self, *, timeout_s: float = 60.0) -> None:
         """Start the brokers that do not run, and return once all of them answer and know each other.
@@ -200,7 +211,15 @@ class KafkaBroker:
         properties.write_text("".join(f"{name}={value}\n" for name, value in self._node_settings(node).items()))
         with (folder / "broker.log").open("ab") as log:
             if not (folder / "data" / "meta.properties").exists():
-                command = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
+                command = [
+                    "kafka.tools.StorageTool",
+                    "format",
+                    "-t",
+                    cluster_id,
+                    "-c",
+                    str(properties),
+                    *self._format_options,
+                ]
                 done = subprocess.run([*java, *command], stdout=log, stderr=log, check=False)  # noqa: S603
                 if done.returncode != 0:
                     raise self._failure(node, "could not format its data folder")
@@ -214,15 +233,17 @@ class KafkaBroker:
 
     def _node_settings(self, node: int) -> dict[str, str]:
         controllers = enumerate(self._controller_ports, 1)
+        own = {name: f"{name}://localhost:{ports[node - 1]}" for name, ports in self._listener_ports.items()}
+        own["PLAINTEXT"] = f"PLAINTEXT://{HOST}:{self._ports[node - 1]}"
+        protocols = {**self._protocols, "PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
         return {
             **self._settings,
             "process.roles": "broker,controller",
             "node.id": str(node),
             "controller.quorum.voters": ",".join(f"{each}@{HOST}:{port}" for each, port in controllers),
-            "listeners": f"PLAINTEXT://{HOST}:{self._ports[node - 1]},"
-            f"CONTROLLER://{HOST}:{self._controller_ports[node - 1]}",
-            "advertised.listeners": f"PLAINTEXT://{HOST}:{self._ports[node - 1]}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": ",".join([*own.values(), f"CONTROLLER://{HOST}:{self._controller_ports[node - 1]}"]),
+            "advertised.listeners": ",".join(own.values()),
+            "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name, protocol in protocols.items()),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "log.dirs": str(self._node_dir(node) / "data"),

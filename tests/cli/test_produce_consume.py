@@ -12,7 +12,7 @@ def test_what_was_produced_is_consumed(cli: Cli) -> None:
     answer = cli.produce("orders", orders, "--key-field", "id", "--timestamp-field", "at", "--create-partitions", "3")
     assert answer.out == "wrote 20 records to orders\n"
     records = cli("consume", "orders").lines
-    assert sorted((record["value"]["at"] for record in records)) == list(range(1000, 1020))
+    assert sorted(record["value"]["at"] for record in records) == list(range(1000, 1020))
     for record in records:
         key = record["key"]
         assert record == {
@@ -98,13 +98,21 @@ def test_a_partition_that_does_not_exist_is_refused(cli: Cli) -> None:
 
 def test_a_missing_topic_is_an_error_with_the_mend(cli: Cli) -> None:
     assert "streamlib topics create absent" in cli.produce("absent", ["1"], fails=1).err
-    assert cli("consume", "absent", fails=1).err == "error: there is no topic absent. See the others with: streamlib topics\n"
+    assert (
+        cli("consume", "absent", fails=1).err
+        == "error: there is no topic absent. See the others with: streamlib topics\n"
+    )
+
+
+def test_a_missing_file_is_a_usage_error(cli: Cli) -> None:
+    assert "does not exist" in cli("produce", "t", "--file", "absent.jsonl", fails=2).err
 
 
 def test_an_address_of_no_known_form_is_a_configuration_error(cli: Cli) -> None:
     assert "write kafka://host:9092 or local:DIRECTORY" in cli("consume", "t", "--broker", "host:9092", fails=78).err
 
 
+@pytest.mark.slow
 def test_stdin_is_written_as_it_comes_and_followed_by_another_process(cli: Cli) -> None:
     cli("topics", "create", "t")
     follower = cli.start("consume", "t", "--follow", "--values-only")
@@ -123,6 +131,7 @@ def test_stdin_is_written_as_it_comes_and_followed_by_another_process(cli: Cli) 
     assert follower.returncode == 130
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("follow", [[], ["--follow"]])
 def test_a_reader_that_goes_away_is_no_error(cli: Cli, follow: list[str]) -> None:
     cli.produce("t", [{"number": number, "padding": "x" * 1000} for number in range(5000)], "--create-partitions", "1")
@@ -135,6 +144,7 @@ def test_a_reader_that_goes_away_is_no_error(cli: Cli, follow: list[str]) -> Non
     assert consumer.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_a_follower_ends_when_its_reader_goes_though_nothing_is_written(cli: Cli) -> None:
     cli.produce("t", [1], "--create-partitions", "1")
     consumer = cli.start("consume", "t", "--follow")
@@ -144,6 +154,7 @@ def test_a_follower_ends_when_its_reader_goes_though_nothing_is_written(cli: Cli
     assert consumer.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_producer_says_what_it_wrote(cli: Cli) -> None:
     cli("topics", "create", "t")
     writer = cli.start("produce", "t", stdout=subprocess.PIPE)

@@ -26,9 +26,7 @@ def topics(cli: Cli, name: str) -> set[str]:
     return {topic.removeprefix(name) for topic in found if topic.startswith(name)}
 
 
-def test_a_reset_application_starts_at_the_beginning_without_its_topics_and_state(
-    stopped: Cli, name: str
-) -> None:
+def test_a_reset_application_starts_at_the_beginning_without_its_topics_and_state(stopped: Cli, name: str) -> None:
     answer = stopped.run("reset", "app:topology", "--local-state", "--yes")
     assert answer.out.splitlines()[-1] == f"reset {name}: 2 offsets, 2 topics, 1 folders"
     assert stopped.committed(name) == {(f"{name}-in", 0): 0, (f"{name}-in", 1): 0}

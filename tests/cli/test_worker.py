@@ -91,7 +91,7 @@ def test_an_error_of_a_user_function_ends_the_worker_and_is_told_with_its_line(w
     _, err = worker.communicate(timeout=30)
     assert worker.returncode == 1
     assert "error: " in err
-    assert f'at {words.folder / "app.py"}:5 in split' in err
+    assert f"at {words.folder / 'app.py'}:5 in split" in err
     assert "Traceback" not in err
 
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from streamlib.errors import CommitError, ConfigError, InternalTopicError, MissingTopicError, OffsetOutOfRangeError
@@ -287,3 +289,46 @@ async def test_no_record_is_logged_when_everything_is_set_to_debug(kafka_broker,
             pass
     await consumer.close()
     assert "canary" not in caplog.text
+
+
+@pytest.mark.parametrize("code", [22, 25, 27, 82])
+async def test_commit_is_refused_when_the_broker_answers_that_the_group_moved_on(transport, topic, monkeypatch, code):
+    listener = Listener()
+    consumer = transport.consumer(options(topic, Dealer(), listener))
+    await consumer.start()
+    await joined(consumer, listener)
+    send, answered = AIOKafkaClient.send, []
+
+    async def refused(self, node, request, **settings):
+        answer = await send(self, node, request, **settings)
+        if isinstance(request, OffsetCommitRequest):
+            answered.append(code)
+            answer.topics = [(topic, [(0, code)])]
+        return answer
+
+    monkeypatch.setattr(AIOKafkaClient, "send", refused)
+    with pytest.raises(CommitError, match=f"code {code}"):
+        await consumer.commit({TopicPartition(topic, 0): OffsetAndMetadata(1)})
+    assert answered == [code]
+    await consumer.close()
+
+
+async def test_commit_is_tried_again_when_the_coordinator_has_moved(transport, topic, monkeypatch):
+    listener = Listener()
+    consumer = transport.consumer(options(topic, Dealer(), listener))
+    await consumer.start()
+    await joined(consumer, listener)
+    send, codes = AIOKafkaClient.send, [16, 14, 15]
+
+    async def moved(self, node, request, **settings):
+        answer = await send(self, node, request, **settings)
+        if isinstance(request, OffsetCommitRequest) and codes:
+            answer.topics = [(topic, [(0, codes.pop())])]
+        return answer
+
+    monkeypatch.setattr(AIOKafkaClient, "send", moved)
+    tp = TopicPartition(topic, 0)
+    await consumer.commit({tp: OffsetAndMetadata(3)})
+    assert codes == []
+    assert await consumer.committed([tp]) == {tp: OffsetAndMetadata(3)}
+    await consumer.close()

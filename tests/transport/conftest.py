@@ -194,7 +194,13 @@ class GroupMember:
         await eventually(owned, f"{self.listener.name} owns {sorted(self.listener.owned)}, not {sorted(expected)}")
 
 
-def make_member(transport: Transport, group_id: str, topics: Iterable[str], listener: RecordingListener) -> GroupMember:
+def make_member(
+    transport: Transport,
+    group_id: str,
+    topics: Iterable[str],
+    listener: RecordingListener,
+    max_poll_interval_ms: int = 300_000,
+) -> GroupMember:
     assignor = SpreadAssignor(listener.name.encode())
     options = GroupOptions(
         group_id,
@@ -204,14 +210,19 @@ def make_member(transport: Transport, group_id: str, topics: Iterable[str], list
         session_timeout_ms=6_000,
         heartbeat_interval_ms=100,
         rebalance_timeout_ms=10_000,
+        max_poll_interval_ms=max_poll_interval_ms,
     )
     return GroupMember(transport.consumer(options), listener, assignor)
 
 
 @pytest.fixture
-def new_member() -> Callable[[Transport, str, Iterable[str], str], GroupMember]:
+def new_member() -> Callable[..., GroupMember]:
     """Makes members on any transport, not started."""
-    return lambda transport, group_id, topics, name: make_member(transport, group_id, topics, RecordingListener(name))
+
+    def make(transport: Transport, group_id: str, topics: Iterable[str], name: str, **options: int) -> GroupMember:
+        return make_member(transport, group_id, topics, RecordingListener(name), **options)
+
+    return make
 
 
 class Bench:

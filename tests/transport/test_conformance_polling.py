@@ -42,6 +42,7 @@ async def test_poll_never_exceeds_max_records_when_more_is_there(bench):
         assert sum(map(len, polled.values())) <= 7
         for tp, batch in polled.items():
             seen[tp] += batch.values
+        assert [reader.position(tp) for tp in tps] == [len(seen[tp]) for tp in tps]
         return all(len(values) == 50 for values in seen.values())
 
     await bench.eventually(all_read, "100 records")

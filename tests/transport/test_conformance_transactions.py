@@ -76,7 +76,15 @@ async def test_later_records_are_held_back_when_an_older_transaction_is_open(ben
     await producer.flush()
     await bench.write(tp, [b"after"])
     reader = await bench.reader({tp: 0})
-    await bench.wait_position(reader, tp, 1)
+    seen = []
+
+    async def before_seen():
+        for batch in (await reader.poll([tp], max_records=10, timeout_ms=200)).values():
+            seen.extend(batch.values)
+        return bool(seen)
+
+    await bench.eventually(before_seen, "the record before the transaction")
+    assert seen == [b"before"]
     await bench.nothing_more(reader, tp)
     assert reader.position(tp) == 1
     await producer.commit()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from streamlib.errors import BrokerLockedError, BrokerUnavailableError, CommitError, TransportError
+from streamlib.errors import BrokerLockedError, BrokerUnavailableError, CommitError, DeliveryError, TransportError
 from streamlib.record import TopicPartition
 from streamlib.transport.base import OffsetAndMetadata, TopicSpec
 from streamlib.transport.local.transport import DATABASE_FILE, LocalTransport
@@ -134,6 +134,7 @@ async def read_all(transport, tp):
     return values
 
 
+@pytest.mark.slow
 async def test_second_worker_is_refused_with_directory_pid_and_mend_when_another_runs(local, directory, new_member):
     with process(WORKER, directory) as worker:
         assert worker.stdout.readline() == "ready\n"
@@ -144,6 +145,7 @@ async def test_second_worker_is_refused_with_directory_pid_and_mend_when_another
         assert str(worker.pid) in str(refused.value)
 
 
+@pytest.mark.slow
 async def test_next_worker_may_start_when_the_last_was_killed(local, directory, new_member):
     with process(WORKER, directory) as worker:
         assert worker.stdout.readline() == "ready\n"
@@ -166,6 +168,7 @@ async def test_next_worker_may_start_when_the_last_has_closed(local, directory, 
     await other.close()
 
 
+@pytest.mark.slow
 async def test_others_see_the_group_and_may_not_change_it_when_a_worker_runs(local, directory):
     admin = await local.admin()
     with process(WORKER, directory) as worker:
@@ -236,6 +239,7 @@ async def test_everything_is_still_there_when_opened_again(local, directory):
 
 
 @pytest.mark.parametrize("acknowledged", [1, 40, 150])
+@pytest.mark.slow
 async def test_nothing_acknowledged_is_lost_when_a_producer_is_killed(local, directory, acknowledged):
     with process(APPENDS, directory) as producer:
         for _ in range(acknowledged):
@@ -249,6 +253,7 @@ async def test_nothing_acknowledged_is_lost_when_a_producer_is_killed(local, dir
 
 
 @pytest.mark.parametrize("acknowledged", [1, 40, 101])
+@pytest.mark.slow
 async def test_no_half_transaction_is_seen_when_a_worker_is_killed(local, directory, acknowledged):
     with process(TRANSACTIONS, directory) as worker:
         for _ in range(acknowledged):
@@ -270,6 +275,21 @@ async def test_no_half_transaction_is_seen_when_a_worker_is_killed(local, direct
     await heir.close()
 
 
+async def test_nothing_is_taken_for_delivered_when_a_flush_was_interrupted(local):
+    producer = local.producer()
+    await producer.start()
+    producer.append(TP, [b"k"], [b"v"], [1])
+    flushing = asyncio.create_task(producer.flush())
+    await asyncio.sleep(0)
+    flushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+    with pytest.raises(DeliveryError, match="interrupted"):
+        await producer.flush()
+    await producer.kill()
+
+
+@pytest.mark.slow
 async def test_all_succeed_when_several_processes_open_a_new_directory_at_once(directory):
     with (
         process(OPENING, directory, "a") as a,

@@ -26,9 +26,9 @@ async def broker(clock):
     return made
 
 
-async def joined(new_member, clock, transport, name):
+async def joined(new_member, clock, transport, name, **options):
     """A member of the test's group on a transport of its own, started."""
-    member = new_member(transport, "g", ["t"], name)
+    member = new_member(transport, "g", ["t"], name, **options)
     await member.consumer.start()
     await clock.advance(0.5)
     return member
@@ -71,13 +71,16 @@ async def test_zombie_is_refused_and_rejoins_when_its_time_stood_still(new_membe
 
 
 async def test_member_that_never_polls_loses_its_partitions_when_the_poll_interval_is_over(new_member, clock, broker):
-    member = await joined(new_member, clock, MemoryTransport(broker, clock), "member")
-    other = await joined(new_member, clock, MemoryTransport(broker, clock), "other")
-    for _ in range(310):
+    stuck = await joined(new_member, clock, MemoryTransport(broker, clock), "stuck", max_poll_interval_ms=20_000)
+    other = await joined(new_member, clock, MemoryTransport(broker, clock), "other", max_poll_interval_ms=20_000)
+    for _ in range(3):
         await other.consumer.poll((), max_records=1, timeout_ms=0)
-        await clock.advance(1)
+        await clock.advance(9)
     assert other.listener.owned == BOTH
-    for one in (member, other):
+    await stuck.consumer.poll((), max_records=1, timeout_ms=0)
+    await clock.advance(1)
+    assert len(stuck.listener.owned) == len(other.listener.owned) == 1
+    for one in (stuck, other):
         await one.consumer.close()
 
 

@@ -186,7 +186,9 @@ class Membership:
             response = await self._coordinator._send_req(request)
             codes = {code for _, partitions in response.topics for _, code in partitions} - {0}
             if migrated := codes & MIGRATED_CODES:
-                raise error_for(min(migrated), f"generation={group.generation}")
+                raise CommitFailedError(
+                    f"generation={group.generation} is not the group's any more (code {min(migrated)})"
+                )
             return self._settled(codes)
 
         await self._until(attempt, f"cannot commit offsets of the group {group.group_id}", COMMIT_TIMEOUT_S)

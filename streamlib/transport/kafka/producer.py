@@ -14,7 +14,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from aiokafka.errors import CommitFailedError, KafkaError, ProducerClosed
+from aiokafka.errors import DuplicateSequenceNumber, KafkaError, ProducerClosed
 from aiokafka.producer.transaction_manager import TransactionState
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -368,11 +368,11 @@ class KafkaProducer:
         self._buffered_bytes -= size
         self._in_flight -= 1
         error = ProducerClosed() if answer.cancelled() else answer.exception()
-        if error is not None:
-            self._fail(_lost(tp, rows, size, error))
-        else:
-            self._delivered[tp] = answer.result().offset + rows
+        if error is None and (offset := answer.result().offset) >= 0:
+            self._delivered[tp] = offset + rows
             self._tell_progress()
+        else:  # a repeated batch that the broker has had, but no longer knows where: offsets after it cannot be told
+            self._fail(_lost(tp, rows, size, error or DuplicateSequenceNumber()))
 
     def _sender_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -438,7 +438,7 @@ class KafkaProducer:
             error = task.exception() if task.done() and not task.cancelled() else TimeoutError("no answer in time")
         assert error is not None
         text = f"transactional_id={self._transactional_id}: {doing}: {describe(error)}"
-        if not isinstance(error, CommitFailedError):
+        if not isinstance(error, CommitError):
             self._fail(DeliveryError(text))
         migrated = isinstance(translate(error, doing), CommitError)
         raise (CommitError if migrated else DeliveryError)(text) from error

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from aiokafka.client import CoordinationType
-from aiokafka.errors import CommitFailedError, KafkaError, ProducerClosed, ProducerFenced
+from aiokafka.errors import KafkaError, ProducerClosed, ProducerFenced
 from aiokafka.producer import message_accumulator, sender, transaction_manager
 from aiokafka.producer.transaction_manager import (
     NO_PRODUCER_EPOCH,
@@ -29,10 +29,11 @@ from aiokafka.producer.transaction_manager import (
 )
 from aiokafka.util import create_future
 
+from streamlib.errors import CommitError
 from streamlib.record import TopicPartition
 from streamlib.transport.base import GroupMetadata, OffsetAndMetadata
 from streamlib.transport.kafka.protocol import TxnOffsetCommitV3
-from streamlib.transport.kafka.translation import FENCED_CODES, MIGRATED_CODES, RETRIABLE_CODES, error_for
+from streamlib.transport.kafka.translation import FENCED_CODES, MIGRATED_CODES, RETRIABLE_CODES, error_for, refusal
 
 LAST_SEQUENCE = 2**31 - 1
 KILL_TIMEOUT_S = 1.0
@@ -151,11 +152,7 @@ class TxnOffsetCommitHandler(sender.TxnOffsetCommitHandler):  # type: ignore[mis
         if codes & FENCED_CODES:
             raise ProducerFenced
         if codes & MIGRATED_CODES:
-            told = ", ".join(str(code) for code in sorted(codes))
-            member = self._member
-            manager.error_transaction(
-                CommitFailedError(f"group={member.group_id} generation={member.generation} (codes {told})")
-            )
+            manager.error_transaction(CommitError(refusal(self._member, codes & MIGRATED_CODES)))
             return None
         if codes and codes <= RETRIABLE_CODES:
             self._sender._coordinator_dead(CoordinationType.GROUP)

@@ -9,6 +9,8 @@
 - anything else, missing permissions too: `TransportError`
 """
 
+from collections.abc import Collection
+
 import aiokafka.errors as kafka
 
 from streamlib.errors import (
@@ -21,6 +23,7 @@ from streamlib.errors import (
     StreamlibError,
     TransportError,
 )
+from streamlib.transport.base import GroupMetadata
 
 RETRIABLE_CODES = frozenset({3, 5, 6, 7, 13, 14, 15, 16, 19, 20, 41, 51, 56})
 """Answers after which the same request may be sent again."""
@@ -146,3 +149,12 @@ def error_for(code: int, detail: str = "") -> Exception:
     if kind is kafka.UnknownError:
         return kafka.UnknownError(f"code {code} {detail}".strip())
     return kind(detail) if detail else kind()
+
+
+def refusal(group: GroupMetadata, codes: Collection[int]) -> str:
+    """The message for offsets that a group refused because it has moved on."""
+    told = ", ".join(str(code) for code in sorted(codes))
+    return (
+        f"group={group.group_id} generation={group.generation} member={group.member_id}: offsets refused, since the group "
+        f"has moved on without this member (code {told}). Its work is dropped; the tasks' new owner does it again"
+    )

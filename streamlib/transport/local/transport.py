@@ -26,7 +26,7 @@ class LocalTransport:
     All work on the database happens in one thread, so the event loop is never held by it.
 
     Args:
-        directory: Made when missing; holds everything.
+        directory: Made when missing; holds everything. It must be on a local disk, not on a network share.
         clock: Time.
         transaction_timeout_ms: How long a transaction may stay open before another process may abort it.
     """

@@ -31,7 +31,13 @@ def test_json_becomes_the_bytes_of_kafkas_serdes_and_back(name: str, json: Any, 
 
 @pytest.mark.parametrize(
     ("name", "text", "wanted"),
-    [("string", '"x"', '"x"'), ("json", '"x"', "x"), ("int64", "5", 5), ("float64", "5", 5.0), ("bytes", "AA==", b"\0")],
+    [
+        ("string", '"x"', '"x"'),
+        ("json", '"x"', "x"),
+        ("int64", "5", 5),
+        ("float64", "5", 5.0),
+        ("bytes", "AA==", b"\0"),
+    ],
 )
 def test_text_of_a_line_becomes_an_object(name: str, text: str, wanted: Any) -> None:
     assert format_of(name).from_text(text) == wanted

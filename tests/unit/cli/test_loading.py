@@ -7,7 +7,7 @@ import pytest
 from streamlib.cli.loading import load_topology
 from streamlib.errors import ConfigError, TopologyError
 
-MODULE = '''
+MODULE = """
 from streamlib.errors import TopologyError
 from streamlib.topology.topology import Topology
 
@@ -37,7 +37,7 @@ def mistaken():
 
 def failing():
     return {}["key"]
-'''
+"""
 
 
 @pytest.fixture
@@ -96,9 +96,11 @@ def test_an_import_that_fails_inside_the_module_is_not_taken_for_a_missing_modul
 
 
 def test_a_module_that_raises_is_told_with_its_error(folder: Path) -> None:
-    (folder / "broken_app.py").write_text(dedent("""\
+    (folder / "broken_app.py").write_text(
+        dedent("""\
         def f(:
-    """))
+    """)
+    )
     with pytest.raises(ConfigError, match=r"importing broken_app failed: SyntaxError: .*line 1"):
         load_topology("broken_app:topology")
 

@@ -13,7 +13,7 @@ from streamlib.cli.reset_plan import (
     internal_topics_of,
     plan_reset,
 )
-from streamlib.errors import MissingTopicError
+from streamlib.errors import ConfigError, MissingTopicError
 from streamlib.record import TopicPartition
 from streamlib.state.spec import StoreSpec
 from streamlib.topology.topology import RepartitionTopic, Subtopology, Topology
@@ -30,7 +30,13 @@ async def admin() -> AsyncIterator[Admin]:
     transport = MemoryTransport()
     await transport.start()
     connected = await transport.admin()
-    names = ["app-count-changelog", "app-words-repartition", "app-output", "app-two-count-changelog", "application-x-changelog"]
+    names = [
+        "app-count-changelog",
+        "app-words-repartition",
+        "app-output",
+        "app-two-count-changelog",
+        "application-x-changelog",
+    ]
     await connected.create_topics([TopicSpec("lines", 2), *(TopicSpec(name, 1) for name in ["other", *names])])
     producer = transport.producer()
     await producer.start()
@@ -62,9 +68,7 @@ async def planned(admin: Admin, target: Target, **application: object) -> ResetP
     ],
     ids=str,
 )
-async def test_offsets_move_to_the_target_within_the_log(
-    admin: Admin, target: Target, wanted: tuple[int, int]
-) -> None:
+async def test_offsets_move_to_the_target_within_the_log(admin: Admin, target: Target, wanted: tuple[int, int]) -> None:
     plan = await planned(admin, target)
     assert plan.offsets == {ONE: (4, wanted[0]), TWO: (None, wanted[1])}
 
@@ -90,7 +94,9 @@ async def test_topics_of_a_group_with_a_longer_id_are_left_alone(admin: Admin) -
 
 async def test_topics_of_the_topology_are_deleted_whatever_they_look_like(admin: Admin) -> None:
     await admin.set_group_offsets("app-two", {OTHER: OffsetAndMetadata(0)})
-    plan = await planned(admin, Target(), own_internal_topics=frozenset({"app-two-count-changelog", "app-gone-changelog"}))
+    plan = await planned(
+        admin, Target(), own_internal_topics=frozenset({"app-two-count-changelog", "app-gone-changelog"})
+    )
     assert plan.topics == ["app-count-changelog", "app-two-count-changelog", "app-words-repartition"]
 
 
@@ -116,6 +122,14 @@ async def test_carrying_out_moves_offsets_and_deletes_what_was_planned(admin: Ad
     assert [path for path in plan.directories if path.exists()] == []
     assert (tmp_path / "other" / "app").exists()
     assert (tmp_path / "app-two").exists()
+
+
+@pytest.mark.parametrize("name", ["..", "../other", "/etc"])
+async def test_an_application_id_never_leads_out_of_the_state_directory(
+    admin: Admin, name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="cannot name a folder of local state"):
+        await plan_reset(admin, Application(name, ["lines"], state_dir=tmp_path), Target())
 
 
 async def test_nothing_is_left_to_do_after_a_reset(admin: Admin, tmp_path: Path) -> None:

@@ -124,7 +124,8 @@ async def test_a_second_signal_ends_everything_at_once(output: Output, second: s
 
 
 async def test_workers_drain_when_their_supervisor_is_killed(tmp_path: Path) -> None:
-    worker = f"import sys, pathlib; print('up', flush=True); sys.stdin.read(); pathlib.Path({str(tmp_path)!r}, 'drained').touch()"
+    drained = f"pathlib.Path({str(tmp_path)!r}, 'drained').touch()"
+    worker = f"import sys, pathlib; print('up', flush=True); sys.stdin.read(); {drained}"
     script = (
         "import asyncio, sys\nfrom streamlib.cli.supervisor import Supervisor\n"
         f"asyncio.run(Supervisor([sys.executable, '-c', {worker!r}], 1, slot_variable='SLOT', drain_seconds=5).run())"

@@ -63,7 +63,7 @@ def test_get_sees_dirty_rows_before_those_of_the_store(
     cache.put(b"b", None, 50, "b")
     for _ in range(2):
         assert [cache.get(key) for key in (b"a", b"b", b"c", b"d")] == [(5, 50), None, (3, 30), None]
-        cache.prefetch([b"a", b"b", b"c", b"d", b"c"])
+        cache.entries_of([b"a", b"b", b"c", b"d", b"c"])
 
 
 def test_old_values_are_those_of_the_store_when_they_are_sent(
@@ -151,9 +151,9 @@ def test_store_is_asked_once_per_key_when_a_batch_is_prefetched() -> None:
     store.put_many([b"a"], [1], [10])
     cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=100_000)
     cache.put(b"dirty", 1, 1, "dirty")
-    cache.prefetch([b"a", b"b", b"a", b"dirty", b"b"])
+    cache.entries_of([b"a", b"b", b"a", b"dirty", b"b"])
     assert store.reads == 2
-    cache.prefetch([b"a", b"b"])
+    cache.entries_of([b"a", b"b"])
     assert [cache.get(key) for key in (b"a", b"b")] == [(1, 10), None]
     assert store.reads == 2
     cache.put(b"a", 2, 20, "a")
@@ -167,11 +167,11 @@ def test_loaded_rows_are_let_go_when_they_are_too_many() -> None:
     cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=60_000)
     for first in range(0, 10_000, 50):
         keys = [number.to_bytes(4, "big") for number in range(first, first + 50)]
-        cache.prefetch(keys)
+        cache.entries_of(keys)
         for key in keys:
             cache.put(key, 1, 1, key)
         cache.flush()
-        assert len(cache.loaded) <= 300
+        assert len(cache) <= 300
 
 
 def test_dirty_values_may_be_changed_in_place_but_flushed_ones_are_read_anew(engine: Engine) -> None:
@@ -186,7 +186,7 @@ def test_dirty_values_may_be_changed_in_place_but_flushed_ones_are_read_anew(eng
     cache.put(b"a", row[0], 2, "a")
     first = cache.flush()
     value.append(99)  # whoever got it downstream changes it
-    cache.prefetch([b"a"])
+    cache.entries_of([b"a"])
     again = cache.get(b"a")
     assert again == ([1, 2], 2)
     assert again is not None
@@ -202,7 +202,7 @@ def test_dirty_values_may_be_changed_in_place_but_flushed_ones_are_read_anew(eng
 
 def test_loaded_row_is_not_shown_when_the_store_has_a_newer_one(engine: Engine) -> None:
     cache = WriteCache(KeyValueTimestampedStore("lists", LISTS, engine), LISTS, max_bytes=100_000)
-    cache.prefetch([b"a", b"b"])
+    cache.entries_of([b"a", b"b"])
     cache.put(b"a", [1], 1, "a")
     cache.flush()
     assert cache.get(b"a") == ([1], 1)
@@ -236,7 +236,7 @@ def test_every_entry_fills_the_cache_when_it_has_no_bytes(counts: KeyValueTimest
     assert not cache.is_full()
     cache.put(b"a", 1, 1, "a")
     assert cache.is_full()
-    cache.prefetch([b"a", b"b"])
+    cache.entries_of([b"a", b"b"])
     assert cache.get(b"a") == (1, 1)
 
 
@@ -291,7 +291,7 @@ def test_cached_and_uncached_end_alike_whatever_is_put(
     seen: dict[bytes, Any] = {}  # what downstream has been told
     for timestamp, (key, number, prefetching, flushing) in enumerate(steps):
         if prefetching:
-            cache.prefetch([key, b"a"])
+            cache.entries_of([key, b"a"])
         assert cache.get(key) == model.get(key)
         if number is None:
             value = None

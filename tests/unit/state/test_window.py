@@ -220,6 +220,18 @@ def test_rows_are_found_when_a_crash_left_them_without_their_stream_time(
     assert value_of(store, b"k", 200_000) == "v"
 
 
+def test_stream_time_goes_back_when_a_commit_made_a_segment_and_was_not_applied(
+    store: WindowTimestampedStore[str], engine: Engine
+) -> None:
+    put(store, b"k", 70_000, "v")
+    commit(store, engine)
+    put(store, b"k", 200_000, "v")
+    store.pending()
+    store.discard()
+    assert store.observed_stream_time == 70_000
+    assert segments(engine) == ["w/60000/1"]
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_fetch_gives_the_windows_of_one_key_in_time_order(
     store: WindowTimestampedStore[str], engine: Engine, reverse: bool

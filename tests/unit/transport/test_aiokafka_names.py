@@ -33,7 +33,16 @@ ATTRIBUTES = {
         "subscription",
     ],
     "partition state": ["has_valid_position", "lso", "highwater", "consumed_to"],
-    "fetcher": ["_records", "_fetch_max_wait_ms", "_client", "_subscriptions", "_loop", "fetched_records", "seek_to", "close"],
+    "fetcher": [
+        "_records",
+        "_fetch_max_wait_ms",
+        "_client",
+        "_subscriptions",
+        "_loop",
+        "fetched_records",
+        "seek_to",
+        "close",
+    ],
     "fetch result": ["_partition_records", "_topic_partition", "_assignment", "check_assignment"],
     "partition records": [
         "_records",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
-from aiokafka.consumer.subscription_state import Assignment
+from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
@@ -13,7 +13,8 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlib.transport.kafka.columns import ColumnReader
+from streamlib.transport.kafka.client import Connection, KafkaClient
+from streamlib.transport.kafka.columns import BUSY_WAIT_MS, MAX_WAIT_MS, ColumnFetcher, ColumnReader
 
 TP = TopicPartition("topic", 0)
 BASE_OFFSET_BYTES = 8
@@ -91,3 +92,35 @@ async def test_nothing_is_shown_when_the_partition_was_sought_or_taken_away() ->
     columns, state = reader(batch_bytes(0, [(b"a", [])] * 3), 0)
     state._assignment._unassign()
     assert len(columns.getall(10)) == 0
+
+
+async def test_broker_answers_sooner_when_wanted_records_lie_ready() -> None:
+    """Else a partition read empty waits for the answer to a fetch of its idle neighbours."""
+    client = KafkaClient(Connection("127.0.0.1:9", None, "test"))
+    subscriptions = SubscriptionState()
+    fetcher = ColumnFetcher(client, subscriptions)
+    subscriptions.assign_from_user([TP])
+    assignment = subscriptions.subscription.assignment
+    for wanted, ready, expected in ((True, True, BUSY_WAIT_MS), (True, False, MAX_WAIT_MS), (False, True, MAX_WAIT_MS)):
+        records = PartitionRecords(TP, MemoryRecords(b""), [], 0, None, None, True, 0)
+        result = FetchResult(TP, assignment=assignment, partition_records=records, backoff=0)
+        fetcher._records.clear()
+        fetcher._records.update({TP: result} if ready else {})
+        fetcher._wanted = frozenset({TP} if wanted else ())
+        fetcher._get_actions_per_node(assignment)
+        assert fetcher._fetch_max_wait_ms == expected
+    await fetcher.close()
+
+
+async def test_partition_is_neither_fetched_nor_reset_when_it_has_no_position() -> None:
+    client = KafkaClient(Connection("127.0.0.1:9", None, "test"))
+    subscriptions = SubscriptionState()
+    fetcher = ColumnFetcher(client, subscriptions, auto_offset_reset="none")
+    subscriptions.assign_from_user([TP])
+    assignment = subscriptions.subscription.assignment
+    requests, resets, _, invalid_metadata, _ = fetcher._get_actions_per_node(assignment)
+    assert (requests, dict(resets), invalid_metadata) == ([], {}, False)
+    fetcher.seek_to(TP, 5)
+    assert fetcher._get_actions_per_node(assignment)[3] is True  # wants its leader now
+    assert fetcher._get_actions_per_node(assignment)[3] is False  # and does not ask again at once
+    await fetcher.close()

@@ -1,0 +1,30 @@
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import Cli
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+def descendants(pid: int) -> list[int]:
+    found = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return found + [each for child in found for each in descendants(child)]
+
+
+def test_a_development_broker_serves_until_it_is_told_to_stop(cli: Cli) -> None:
+    broker = cli.start("dev", "kafka", "--port", "0", "--data", "kept")
+    assert broker.stdout is not None
+    address = broker.stdout.readline().strip()
+    assert address.startswith("kafka://127.0.0.1:")
+    java = descendants(broker.pid)
+    assert java
+    cli("topics", "create", "orders", "--broker", address)
+    assert "orders" in cli("topics", "--broker", address).out
+    broker.send_signal(signal.SIGTERM)
+    out, err = broker.communicate(timeout=30)
+    assert (broker.returncode, out, err) == (0, "", "")
+    assert [pid for pid in java if os.path.exists(f"/proc/{pid}")] == []
+    assert (cli.folder / "kept").is_dir()
