@@ -113,12 +113,15 @@ class KafkaStreams:
         try:
             await self.wait()
         finally:
+            if self._running is not None and not self._running.done():  # this exit was cancelled
+                self._running.cancel()
+                await asyncio.wait([self._running])
             await self._stack.aclose()
 
     def stop(self) -> None:
         """Ask the worker to commit and leave; returns at once."""
         if self._worker is not None:
-            self._worker.stopping = True
+            self._worker.stop()
 
     async def wait(self) -> None:
         """Return when the worker has stopped after `stop`.
@@ -133,7 +136,7 @@ class KafkaStreams:
     def failed(self) -> bool:
         """Whether the worker has stopped with an error, which `wait` raises."""
         running = self._running
-        return running is not None and running.done() and running.exception() is not None
+        return running is not None and running.done() and not running.cancelled() and running.exception() is not None
 
     @property
     def tasks(self) -> Mapping[str, str]:

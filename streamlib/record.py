@@ -88,10 +88,11 @@ class ChangeBatch(RecordBatch):
 
     Attributes:
         olds: The values before each update, or None when the table does not send old values.
+        store_keys: The keys as their store has them, once the updates are written there.
         latest: False where a versioned table got an update older than its newest; None when all rows are latest.
     """
 
-    __slots__ = ("latest", "olds")
+    __slots__ = ("latest", "olds", "store_keys")
 
     def __init__(
         self,
@@ -106,6 +107,7 @@ class ChangeBatch(RecordBatch):
         super().__init__(keys, values, timestamps, offsets, headers)
         self.olds = olds
         self.latest = latest
+        self.store_keys: list[bytes] | None = None
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -83,17 +83,15 @@ class Fold:
             counts.append(row[0])
             timestamps.append(row[1])
         olds = [number - 1 for number in counts] if self._table.send_old else None
-        names = self._table.names(raws, batch.keys)
-        self._table.write(raws, ChangeBatch(names, counts, timestamps, batch.offsets, batch.headers, olds))
+        self._table.write(raws, ChangeBatch(batch.keys, counts, timestamps, batch.offsets, batch.headers, olds))
 
     def _count_cached(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
         cache = self._table.rows.cache
         assert cache is not None
         entries = cache.entries_of(raws)
-        names = self._table.names(raws, batch.keys)
-        dirty, turn = cache.dirty, cache.turn
+        dirty, turn, flushed_turn = cache.dirty, cache.turn, cache.flushed_turn
         headers = batch.headers or repeat(None)
-        for entry, name, timestamp, header in zip(entries, names, batch.timestamps, headers, strict=False):
+        for entry, name, timestamp, header in zip(entries, batch.keys, batch.timestamps, headers, strict=False):
             number = entry[VALUE]
             if number is None:
                 entry[VALUE], entry[TIMESTAMP] = 1, timestamp
@@ -103,7 +101,7 @@ class Fold:
                     entry[TIMESTAMP] = timestamp
             entry[NAME], entry[HEADERS] = name, header
             turn += 1
-            if not entry[TURN]:
+            if entry[TURN] <= flushed_turn:
                 dirty.append(entry)
             entry[TURN] = turn
         cache.turn = turn
@@ -137,8 +135,7 @@ class Fold:
             olds.append(old)
         if lost:
             raws, batch = _without(raws, batch, lost)
-        names = self._table.names(raws, batch.keys)
-        changes = ChangeBatch(names, values, timestamps, batch.offsets, batch.headers, olds if send_old else None)
+        changes = ChangeBatch(batch.keys, values, timestamps, batch.offsets, batch.headers, olds if send_old else None)
         if any_none(values):  # a deletion is logged at the record's time, though it goes down the plan at the row's
             logged_at = [
                 record_at if value is None else at
@@ -153,11 +150,10 @@ class Fold:
         assert cache is not None
         initializer, step = self._initializer, self._step
         entries = cache.entries_of(raws)
-        names = self._table.names(raws, batch.keys)
-        dirty, turn = cache.dirty, cache.turn
+        dirty, turn, flushed_turn = cache.dirty, cache.turn, cache.flushed_turn
         headers = batch.headers or repeat(None)
-        rows = zip(count(), entries, names, batch.keys, batch.values, batch.timestamps, headers, strict=False)
-        for index, entry, name, key, value, timestamp, header in rows:
+        rows = zip(count(), entries, batch.keys, batch.values, batch.timestamps, headers, strict=False)
+        for index, entry, key, value, timestamp, header in rows:
             aggregate = entry[VALUE]
             try:
                 new = step(key, value, initializer() if aggregate is None else aggregate)
@@ -168,9 +164,9 @@ class Fold:
                 continue
             if aggregate is None or new is None or timestamp > entry[TIMESTAMP]:
                 entry[TIMESTAMP] = timestamp
-            entry[VALUE], entry[NAME], entry[HEADERS] = new, name, header
+            entry[VALUE], entry[NAME], entry[HEADERS] = new, key, header
             turn += 1
-            if not entry[TURN]:
+            if entry[TURN] <= flushed_turn:
                 dirty.append(entry)
             entry[TURN] = turn
         cache.turn = turn

@@ -15,8 +15,8 @@ from streamlib.operators.selection import rows_of
 from streamlib.operators.table_rows import TableRows
 from streamlib.record import ChangeBatch, RecordBatch
 
-Outgoing = Callable[[list[tuple[bytes, Any]]], list[Any]]
-"""Pairs of store key and incoming key to the keys that go down the plan."""
+Outgoing = Callable[[list[bytes], list[Any]], list[Any]]
+"""Store keys and incoming keys to the keys that go down the plan."""
 
 
 class Materialized:
@@ -32,10 +32,6 @@ class Materialized:
         self.send_old = send_old
         self._forward = forward
         self._outgoing = outgoing
-
-    def names(self, raws: list[bytes], keys: list[Any]) -> list[Any]:
-        """What updates are to be called until they are forwarded: their keys, if these go out as they came in."""
-        return keys if self._outgoing is None else list(zip(raws, keys, strict=True))
 
     def replace(self, batch: RecordBatch, *, unless_absent: bool = False) -> None:
         """Set the row of each key, of which none is None, to the value that came; None deletes it.
@@ -60,7 +56,7 @@ class Materialized:
             changes.olds = olds if self.send_old else None
             self.write(raws, changes)
             return
-        cache.put_many(raws, batch.values, batch.timestamps, self.names(raws, batch.keys), batch.headers)
+        cache.put_many(raws, batch.values, batch.timestamps, batch.keys, batch.headers)
         self.relieve()
 
     def write(self, raws: list[bytes], changes: ChangeBatch, logged_at: list[int] | None = None) -> None:
@@ -68,10 +64,11 @@ class Materialized:
 
         Args:
             raws: Their store keys.
-            changes: The updates; their keys are `names`.
+            changes: The updates, under their incoming keys.
             logged_at: Timestamps in store and changelog, where they differ from those that go down the plan.
         """
         self.rows.store.put_many(raws, changes.values, logged_at or changes.timestamps)
+        changes.store_keys = raws
         self._send(changes)
 
     def flush(self, rows_max: int | None = None) -> int:
@@ -92,7 +89,8 @@ class Materialized:
 
     def _send(self, changes: ChangeBatch) -> None:
         if self._outgoing is not None:
-            changes.keys = self._outgoing(changes.keys)
+            assert changes.store_keys is not None
+            changes.keys = self._outgoing(changes.store_keys, changes.keys)
         self._forward(changes)
 
     def _olds(self, raws: list[bytes], batch: RecordBatch) -> list[Any]:

@@ -16,9 +16,8 @@ from streamlib.operators.materialized import Materialized
 from streamlib.operators.selection import picked, with_keys
 from streamlib.operators.wiring import Wiring
 from streamlib.record import RecordBatch, Windowed
-from streamlib.state.window import split_window_store_key, window_store_key
+from streamlib.state.window import window_starts, window_store_key
 from streamlib.topology.nodes import WindowAggregate
-from streamlib.topology.windows import TimeWindows
 
 SUFFIXES_MAX = 10_000
 
@@ -104,10 +103,10 @@ class WindowAggregateOperator:
 
 def window_aggregate(node: WindowAggregate, wiring: Wiring) -> WindowAggregateOperator:
     """The operator of a windowed aggregation."""
-    windows: TimeWindows = node.windows
+    size_ms = node.windows.size_ms
 
-    def outgoing(names: list[tuple[bytes, Any]]) -> list[Any]:
-        return [Windowed(key, start := split_window_store_key(raw)[1], start + windows.size_ms) for raw, key in names]
+    def outgoing(raws: list[bytes], keys: list[Any]) -> list[Any]:
+        return [Windowed(key, start, start + size_ms) for key, start in zip(keys, window_starts(raws), strict=True)]
 
     table = wiring.materialized(node.store, send_old=node.send_old, outgoing=outgoing)
     return WindowAggregateOperator(node, table, wiring.context)

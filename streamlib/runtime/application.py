@@ -24,9 +24,11 @@ from streamlib.runtime.global_tables import GlobalTables
 from streamlib.runtime.internal_topics import ensure_topics, wanted_topics
 from streamlib.runtime.partitions import external_topics, resolve_partitions, task_partitions, tasks_of
 from streamlib.runtime.producer_holder import ProducerHolder
+from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.record_collector import RecordCollector
 from streamlib.runtime.restore import RestoreListener, Restorer, cancelled
 from streamlib.runtime.task_factory import TaskFactory
+from streamlib.runtime.topic_watch import TopicWatch, topics_in_use
 from streamlib.runtime.worker import Worker
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import RocksMemory
@@ -56,61 +58,69 @@ async def open_worker(
             created.
         StateDirLockedError: Another process uses the state directory.
     """
-    application_id = config.application_id
-    async with AsyncExitStack() as stack:
-        await _reach(transport, config, clock)
-        stack.push_async_callback(transport.close)
-        admin = await transport.admin()
-        stack.push_async_callback(admin.close)
-        counts = await _prepare_topics(topology, config, transport, admin)
-        memory = RocksMemory(config.state_memory_bytes)
-        directory = StateDirectory.open(config.state_dir, config.application_id, memory)
-        stack.callback(directory.close)
-
-        global_tables = GlobalTables(topology, config, directory, clock, metrics)
-        stack.push_async_callback(global_tables.close)
-        await global_tables.load(transport, admin, counts, listener)
-        following = asyncio.ensure_future(global_tables.follow())
-        stack.push_async_callback(cancelled, following)
-
-        producer = ProducerHolder(transport.producer)
-        await producer.start()
-        existing = await admin.partition_counts(None)
-        collector = RecordCollector(producer, existing, partial(topology.physical_topic, application_id=application_id))
-        stores = global_tables.stores
-        factory = TaskFactory(topology, config, counts, directory, collector, producer, metrics, stores)
-        restorer = Restorer(transport, admin, config, clock, listener)
-        worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
-        consumer = transport.consumer(_group(topology, config, counts, factory, directory, worker))
-        repartition = [topology.physical_topic(name, application_id) for name in topology.repartition_topics]
-        purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
-        worker.connect(
-            consumer, Committer(producer, consumer, clock, config.state_apply_interval_ms), purger, following
-        )
-        stack.push_async_callback(_leave, worker, producer)
-        await consumer.start()
-        stack.push_async_callback(consumer.close)
-        yield worker
-
-
-async def _leave(worker: Worker, producer: ProducerHolder) -> None:
-    """The consumer has left the group: whatever was not committed is no longer ours to deliver."""
-    await worker.close()
-    await producer.close(deliver=False)
-
-
-async def _reach(transport: Transport, config: StreamsConfig, clock: Clock) -> None:
-    """Start the transport, waiting for a broker that is not there yet."""
     deadline = clock.monotonic() + config.broker_start_timeout_ms / 1000
+    outage = Rarely(clock)
     while True:
-        try:
-            await transport.start()
-            return
-        except BrokerUnavailableError as error:
-            if clock.monotonic() >= deadline:
-                raise
-            log.warning("waiting for the broker: %s", error)
-            await clock.sleep(RETRY_SECONDS)
+        async with AsyncExitStack() as stack:
+            try:
+                worker = await _open(stack, topology, config, transport, clock, metrics, listener)
+            except BrokerUnavailableError as error:
+                if clock.monotonic() >= deadline:
+                    raise
+                if outage.now():
+                    log.warning("waiting for the broker at %s: %s", transport.address, error)
+            else:
+                yield worker
+                return
+        await clock.sleep(RETRY_SECONDS)
+
+
+async def _open(
+    stack: AsyncExitStack,
+    topology: Topology,
+    config: StreamsConfig,
+    transport: Transport,
+    clock: Clock,
+    metrics: Metrics,
+    listener: RestoreListener,
+) -> Worker:
+    """Open everything in order; ``stack`` closes it, also after half of it."""
+    application_id = config.application_id
+    await transport.start()
+    stack.push_async_callback(transport.close)
+    admin = await transport.admin()
+    stack.push_async_callback(admin.close)
+    counts = await _prepare_topics(topology, config, transport, admin)
+    memory = RocksMemory(config.state_memory_bytes)
+    directory = StateDirectory.open(config.state_dir, config.application_id, memory)
+    stack.callback(directory.close)
+
+    global_tables = GlobalTables(topology, config, directory, clock, metrics)
+    stack.push_async_callback(global_tables.close)
+    await global_tables.load(transport, admin, counts, listener)
+    existing = await admin.partition_counts(None)
+    watch = TopicWatch(admin, topics_in_use(topology, application_id, existing), clock)
+    companions = [asyncio.ensure_future(each) for each in (global_tables.follow(), watch.follow())]
+    for companion in companions:
+        stack.push_async_callback(cancelled, companion)
+
+    producer = ProducerHolder(transport.producer)
+    stack.push_async_callback(producer.close, deliver=False)
+    await producer.start()
+    collector = RecordCollector(producer, existing, partial(topology.physical_topic, application_id=application_id))
+    stores = global_tables.stores
+    factory = TaskFactory(topology, config, counts, directory, collector, producer, metrics, stores)
+    restorer = Restorer(transport, admin, config, clock, listener)
+    worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
+    consumer = transport.consumer(_group(topology, config, counts, factory, directory, worker))
+    repartition = [topology.physical_topic(name, application_id) for name in topology.repartition_topics]
+    purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
+    worker.connect(consumer, Committer(producer, consumer, clock, config.state_apply_interval_ms), purger, companions)
+    # The consumer leaves the group first: whatever was not committed is no longer ours to deliver.
+    stack.push_async_callback(worker.close)
+    stack.push_async_callback(consumer.close)
+    await consumer.start()
+    return worker
 
 
 async def _prepare_topics(

@@ -49,7 +49,7 @@ class Committer:
         Raises:
             DeliveryError: Something was not written: replace the producer, drop the work, restore the tasks.
             CommitError: The group has moved on: drop the work; the tasks belong to others.
-            BrokerUnavailableError: As for DeliveryError.
+            BrokerUnavailableError: No answer yet: nothing is undone, commit again.
         """
         moved = [task for task in tasks if task.dirty]
         for task in moved:
@@ -67,7 +67,7 @@ class Committer:
         overdue = self._clock.monotonic() - self._applied >= self._apply_interval
         if overdue:
             self._applied = self._clock.monotonic()
-        await self.apply(task for task in tasks if overdue or task.stores.pending_rows >= APPLY_ROWS)
+        await self.apply(task for task in tasks if overdue or not task.stores.may_lag(APPLY_ROWS))
         return offsets
 
     async def apply(self, tasks: Iterable[Task]) -> None:

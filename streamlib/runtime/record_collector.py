@@ -80,6 +80,9 @@ def spread(
     partitions: list[int], count: int, keys: list[bytes | None], values: list[bytes | None], batch: RecordBatch
 ) -> list[tuple[int, Columns]]:
     """The columns of each partition that gets rows, in row order."""
+    first = partitions[0]
+    if partitions.count(first) == len(partitions):  # of a stream that kept its keys, say
+        return [(first, (keys, values, batch.timestamps, list(batch.headers or ())))]
     columns: list[Columns] = [([], [], [], []) for _ in range(count)]
     adders = [(c[0].append, c[1].append, c[2].append) for c in columns]
     for partition, key, value, timestamp in zip(partitions, keys, values, batch.timestamps, strict=True):

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
@@ -232,8 +232,12 @@ class Restorer:
             finished(task, {tp: positions[tp] for tp in task.queues})
 
 
-async def cancelled(running: "asyncio.Task[None] | None") -> None:
-    """Cancel a background task and wait until it has gone."""
-    if running is not None and not running.done():
+async def cancelled(running: "asyncio.Task[Any] | None") -> None:
+    """Cancel a background task and wait until it has gone; what it has failed with is of no interest any more."""
+    if running is None:
+        return
+    if not running.done():
         running.cancel()
         await asyncio.wait([running])
+    if running.done() and not running.cancelled():
+        running.exception()

@@ -185,6 +185,8 @@ class Task:
     def committed(self) -> None:
         """Everything so far is committed."""
         self._dirty.clear()
+        for store, count in self.stores.take_expired().items():
+            self._context.metrics.dropped(store, "expired", count)
 
     def drop_work(self) -> None:
         """Forget everything since the last commit; the task must be restored before it runs again."""

@@ -105,7 +105,8 @@ class TaskFactory:
             writer = None
             if topic is not None:
                 changelogs[spec.name] = TopicPartition(topic, task_id.partition)
-                writer = ChangelogTopicWriter(self.producer, changelogs[spec.name])
+                if spec.source_topic is None:  # else whoever fills the topic logs
+                    writer = ChangelogTopicWriter(self.producer, changelogs[spec.name])
             opened[spec.name] = open_store(
                 spec, by_kind[spec.persistent], writer, cache_bytes=cache_bytes // len(specs)
             )

@@ -47,12 +47,24 @@ class TaskStores:
         self.changelogs = dict(changelogs)
         self._engine_of = dict(engines)
         self._acknowledged: dict[str, int] = {}
+        self._told_expired: dict[str, int] = dict.fromkeys(stores, 0)
         self._engines: list[Engine] = list({id(engine): engine for engine in engines.values()}.values())
+        self._unlogged = not self.stores.keys() <= self.changelogs.keys()
 
     @property
     def pending_rows(self) -> int:
         """Rows that the engines do not have yet."""
         return sum(store.pending_rows for store in self.stores.values())
+
+    def may_lag(self, rows: int) -> bool:
+        """Whether engines may go on without what was committed: up to ``rows``, and only what changelogs bring back."""
+        return self.pending_rows < rows and not (self._unlogged and self.pending_rows)
+
+    def take_expired(self) -> dict[str, int]:
+        """For each store, rows that came too late to be kept, since the last call; only stores that have some."""
+        taken = {name: store.expired - self._told_expired[name] for name, store in self.stores.items()}
+        self._told_expired = {name: store.expired for name, store in self.stores.items()}
+        return {name: count for name, count in taken.items() if count}
 
     def offset(self, store: str) -> int | None:
         """The changelog offset up to which the engine holds this store; None when it was never written."""

@@ -2,20 +2,26 @@
 
 One event loop, one consumer, one producer. The loop is never held longer than `loop_budget_ms`: tasks process runs
 whose length follows the measured time per record. Rebalance callbacks only commit and take notes; the loop acts on
-them. After any transport error the producer is replaced, uncommitted work is dropped, and the tasks are restored from
-what is committed. A mistake in the application's own code or data stops the worker, and everything since the last
-commit is undone.
+them. While no broker answers the worker stands still, and nothing is lost or done twice. After a refused record or
+commit the producer is replaced, uncommitted work is dropped, and the tasks are restored from what is committed. A
+mistake in the application's own code or data stops the worker, and everything since the last commit is undone.
 
 Source: StreamThread, TaskManager. Next: `task`.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
-from streamlib.errors import BrokerUnavailableError, CommitError, DeliveryError, TaskCorruptedError
+from streamlib.errors import (
+    BrokerUnavailableError,
+    CommitError,
+    DeliveryError,
+    OffsetOutOfRangeError,
+    TaskCorruptedError,
+)
 from streamlib.metrics import Metrics
 from streamlib.record import TopicPartition
 from streamlib.runtime.assignment import Assignment
@@ -23,6 +29,7 @@ from streamlib.runtime.commit import Committer, Purger
 from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.producer_holder import ProducerHolder
+from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.restore import Positions, Restorer, cancelled
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
@@ -34,7 +41,6 @@ log = logging.getLogger(__name__)
 IDLE_POLL_MS = 100
 BUFFERED_RECORDS = 20_000  # of one partition: beyond it the partition is not polled
 RETRY_SECONDS = (0.1, 10.0)
-LOG_EVERY_SECONDS = 30.0
 
 
 class Worker:
@@ -44,7 +50,6 @@ class Worker:
 
     Attributes:
         tasks: Its tasks by id.
-        stopping: Set to end `run` after a last commit.
     """
 
     def __init__(
@@ -58,7 +63,6 @@ class Worker:
         metrics: Metrics,
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
-        self.stopping = False
         self._config = config
         self._transport = transport
         self._factory = factory
@@ -68,15 +72,20 @@ class Worker:
         self._metrics = metrics
         self._pacing = Pacing(clock, config.loop_budget_ms)
         self._lock = asyncio.Lock()  # held by whoever touches tasks: the loop's turn, or a revocation
+        self._stop = asyncio.Event()
         self._epoch = 0
+        self._rebalancing = False
         self._assigned: Assignment | None = None
+        self._group: GroupMetadata | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._dropped = False  # uncommitted work was dropped: the producer must be renewed, the tasks restored
         self._last_commit = clock.monotonic()
+        self._outage = Rarely(clock)
+        self._repetition = Rarely(clock)
 
     def connect(
-        self, consumer: Consumer, committer: Committer, purger: Purger, companion: "asyncio.Task[None]"
+        self, consumer: Consumer, committer: Committer, purger: Purger, companions: "Sequence[asyncio.Task[None]]"
     ) -> None:
         """Give the worker its group membership, made with the worker itself as the listener.
 
@@ -84,9 +93,9 @@ class Worker:
             consumer: The member.
             committer: Commits as that member.
             purger: Deletes consumed repartition records.
-            companion: What follows the global tables; the worker stops with its error.
+            companions: What goes on beside it without end; the worker stops with their errors.
         """
-        self._companion = companion
+        self._companions = companions
         self._consumer = consumer
         self._committer = committer
         self._purger = purger
@@ -96,6 +105,8 @@ class Worker:
     async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Commit and stand still until the group has decided."""
         self._epoch += 1
+        self._rebalancing = True
+        self._assigned = None  # a decision that was not carried out yet is void
         await cancelled(self._restoring)
         async with self._lock:
             try:
@@ -112,42 +123,80 @@ class Worker:
         """Take note; the loop makes the tasks."""
         self._epoch += 1
         self._assigned = Assignment.of(partitions, self._factory, group)
+        self._rebalancing = False
 
     # ---- the loop ---------------------------------------------------------------------------------------
 
+    def stop(self) -> None:
+        """End `run` after a last commit; returns at once."""
+        self._stop.set()
+
     async def run(self) -> None:
-        """Work until `stopping` is set, then commit what is done.
+        """Work until `stop`, then commit what is done, within `shutdown_timeout_ms` all in all.
 
         Raises:
             StreamlibError: What the application or its data did wrong; the work since the last commit is undone.
         """
+        working = asyncio.ensure_future(self._work())
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait([working, stopping, *self._companions], return_when=asyncio.FIRST_COMPLETED)
+            for companion in self._companions:
+                if companion.done():
+                    companion.result()
+            await asyncio.wait([working], timeout=self._config.shutdown_timeout_ms / 1000)
+            if working.done():
+                working.result()
+            else:
+                log.warning("could not commit within shutdown_timeout_ms: work since the last commit is done again")
+        finally:
+            await cancelled(working)
+            await cancelled(stopping)
+
+    async def _work(self) -> None:
         failures = 0
-        last_log = -LOG_EVERY_SECONDS
-        while not self.stopping:
+        while not self._stop.is_set():
             try:
                 await self._turn()
                 failures = 0
-            except (BrokerUnavailableError, DeliveryError, CommitError) as error:
-                failures += 1
-                if self._clock.monotonic() - last_log >= LOG_EVERY_SECONDS:
-                    last_log = self._clock.monotonic()
-                    log.warning("work since the last commit will be done again: %s", error)
-                await cancelled(self._restoring)
-                async with self._lock:
-                    self._drop_work()
-                await self._clock.sleep(min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2 ** min(failures, 10)))
+                continue
+            except BrokerUnavailableError as error:
+                # What was appended is still on its way, what was taken is committed by the next commit: nothing to drop.
+                if self._outage.now():
+                    log.warning("waiting for the broker at %s: %s", self._transport.address, error)
+            except (DeliveryError, CommitError) as error:
+                await self._start_over(error)
+            failures += 1
+            await self._pause(min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2 ** min(failures, 10)))
         await self._last_words()
 
+    async def _start_over(self, error: Exception) -> None:
+        """Drop the work that is not committed, so that the tasks are restored."""
+        if self._repetition.now():
+            log.warning("work since the last commit will be done again: %s", error)
+        await cancelled(self._restoring)
+        async with self._lock:
+            self._drop_work()
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not past a stop."""
+        waiting = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._stop.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                await cancelled(each)
+
     async def _last_words(self) -> None:
-        """Commit before leaving, within the shutdown timeout."""
+        """Commit before leaving."""
         await cancelled(self._restoring)
         if self._dropped:
             return
         try:
-            async with asyncio.timeout(self._config.shutdown_timeout_ms / 1000), self._lock:
+            async with self._lock:
                 await self._commit()
-                await self._committer.apply(self._running())
-        except (BrokerUnavailableError, DeliveryError, CommitError, TimeoutError) as error:
+                await self._committer.apply(self._in(TaskState.RUNNING, TaskState.SUSPENDED))
+        except (BrokerUnavailableError, DeliveryError, CommitError) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
 
     async def close(self) -> None:
@@ -161,23 +210,26 @@ class Worker:
 
     async def _turn(self) -> None:
         """One round: assignment, commit, poll, process."""
-        if self._companion.done():
-            await self._companion
         if self._dropped:
             await self._producer.renew()
-            async with self._lock:
-                self._dropped = False
-                self._restore(self.tasks.values())
-        self._check_restoring()
+            self._dropped = False
         async with self._lock:
             await self._apply_assignment()
+            self._check_restoring()
+            self._restore()
             if self._clock.monotonic() - self._last_commit >= self._config.commit_interval_ms / 1000:
                 await self._commit()
         epoch = self._epoch
         waiting = any(task.buffered for task in self._running())
-        polled = await self._consumer.poll(
-            self._wanted(), max_records=self._config.max_poll_records, timeout_ms=0 if waiting else self._idle_ms()
-        )
+        try:
+            polled = await self._consumer.poll(
+                self._wanted(), max_records=self._config.max_poll_records, timeout_ms=0 if waiting else self._idle_ms()
+            )
+        except OffsetOutOfRangeError as error:
+            # The log was cut; or the group has expelled this worker unnoticed, and others have gone on. What is
+            # committed tells: if that lies outside the log too, restoring knows what to do.
+            await self._start_over(error)
+            return
         async with self._lock:
             if epoch != self._epoch:
                 self._seek_back(polled.keys())
@@ -194,7 +246,7 @@ class Worker:
         """Let each ready task process what it has buffered; the event loop gets its turn in between."""
         total = 0
         ready = [task for task in self._running() if self._ready(task)]
-        while ready and epoch == self._epoch and not self.stopping:
+        while ready and epoch == self._epoch and not self._stop.is_set():
             for task in ready:
                 with self._pacing.measured() as pace:
                     pace.rows = task.process(self._pacing.rows(task.task_id.subtopology))
@@ -213,7 +265,10 @@ class Worker:
         return task.ready(self._consumer.lag, self._clock.time_ms(), self._config.max_task_idle_ms)
 
     def _running(self) -> list[Task]:
-        return [task for task in self.tasks.values() if task.state is TaskState.RUNNING]
+        return self._in(TaskState.RUNNING)
+
+    def _in(self, *states: TaskState) -> list[Task]:
+        return [task for task in self.tasks.values() if task.state in states]
 
     def _wanted(self) -> list[TopicPartition]:
         return [
@@ -236,6 +291,8 @@ class Worker:
     # ---- commit and recovery ----------------------------------------------------------------------------
 
     async def _commit(self) -> None:
+        if self._dropped:
+            return
         offsets = await self._committer.commit(self._running())
         self._last_commit = self._clock.monotonic()
         self._purger.committed(offsets)
@@ -258,6 +315,11 @@ class Worker:
             return
         assigned, self._assigned = self._assigned, None
         await cancelled(self._restoring)
+        if self._group is not None and self._group.member_id != assigned.group.member_id:
+            # The group had expelled this worker: others may have gone on with its tasks since their last commit.
+            for task in self.tasks.values():
+                task.drop_work()
+        self._group = assigned.group
         for task_id in self.tasks.keys() - assigned.tasks:
             task = self.tasks.pop(task_id)
             if task.state is TaskState.SUSPENDED:
@@ -267,22 +329,20 @@ class Worker:
         for task_id in sorted(assigned.tasks - self.tasks.keys()):
             self.tasks[task_id] = self._factory.create(task_id, cache_bytes)
             await self._clock.sleep(0)
-        for task in self.tasks.values():
-            if task.state is TaskState.SUSPENDED:
-                task.transition(TaskState.RUNNING)
-                for tp, queue in task.queues.items():
-                    self._consumer.seek(tp, queue.fetch_offset)
+        for task in self._in(TaskState.SUSPENDED):
+            task.transition(TaskState.RUNNING)
+            for tp, queue in task.queues.items():
+                self._consumer.seek(tp, queue.fetch_offset)
         log.info("assigned tasks: %s", ", ".join(str(task_id) for task_id in sorted(self.tasks)) or "none")
-        self._restore(self.tasks.values())
 
-    def _restore(self, tasks: Iterable[Task]) -> None:
-        """Begin to restore, in the background, those of ``tasks`` that do not run."""
-        waiting = [task for task in tasks if task.state is not TaskState.RUNNING]
+    def _restore(self) -> None:
+        """Begin to restore, in the background, the tasks that need it; not while the group may give them away."""
+        waiting = self._in(TaskState.CREATED, TaskState.RESTORING)
+        if not waiting or self._restoring is not None or self._rebalancing:
+            return
         for task in waiting:
             task.transition(TaskState.RESTORING)
-        if waiting:
-            running = self._restorer.run(waiting, self._consumer, self._start)
-            self._restoring = asyncio.ensure_future(running)
+        self._restoring = asyncio.ensure_future(self._restorer.run(waiting, self._consumer, self._start))
 
     def _start(self, task: Task, positions: Positions) -> None:
         """A task is complete: read its inputs."""
@@ -302,10 +362,10 @@ class Worker:
         if isinstance(error, TaskCorruptedError):
             log.error("%s", error)
             task_id = TaskId(*error.task_id)
-            self.tasks[task_id].destroy()
-            cache_bytes = self._config.statestore_cache_max_bytes // max(1, len(self.tasks))
-            self.tasks[task_id] = self._factory.create(task_id, cache_bytes)
-            self._restore(self.tasks.values())
+            if task_id in self.tasks:
+                self.tasks[task_id].destroy()
+                cache_bytes = self._config.statestore_cache_max_bytes // len(self.tasks)
+                self.tasks[task_id] = self._factory.create(task_id, cache_bytes)
         elif error is not None:
             raise error
 

@@ -44,7 +44,7 @@ class Serde(Generic[T]):
 
     def deserialize_many(self, data: list[bytes | None]) -> list[T | None]:
         """The objects of a column; None stays None."""
-        if any_none(data):
+        if None in data:
             deserialize = self.deserialize
             return [None if raw is None else deserialize(raw) for raw in data]
         return list(map(self.deserialize, data))  # type: ignore[arg-type]

@@ -97,6 +97,9 @@ class StateStore(Protocol):
     def pending_rows(self) -> int:
         """How many rows the overlay holds."""
 
+    expired: int
+    """How many rows came too late to be kept, since the store was opened."""
+
 
 class TimestampedStore(StateStore, Protocol, Generic[V]):
     """Rows with a value and a timestamp, by store key: key-value stores and window stores alike.

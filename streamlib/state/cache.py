@@ -21,8 +21,8 @@ Entry = list[Any]
 """A row, changed in place.
 
 ``VALUE`` (None: there is no such row) and ``TIMESTAMP``; ``NAME``, the key object that `WriteCache.flush` gives, and
-``HEADERS`` of the last update; ``TURN``, the number of the last update since the flush, 0 for a clean row;
-``STORE_KEY``.
+``HEADERS`` of the last update; ``TURN``, the number of the last update; ``STORE_KEY``. It is clean when its turn is not
+above `WriteCache.flushed_turn`.
 """
 
 _ENTRY_OVERHEAD_BYTES = 350  # dict entry, list, ints, and the headers of the bytes and value objects
@@ -37,7 +37,7 @@ class WriteCache(Generic[V]):
 
     ``get`` and ``put`` are the whole semantics. A hot loop may do the same inline for a batch: take the entry of each
     key from `entries_of`; for an update set its fields, add 1 to a copy of ``turn``, append the entry to ``dirty`` if
-    its ``TURN`` is 0, set that to the copy; and give the copy back to ``turn`` at the end.
+    its ``TURN`` is not above ``flushed_turn``, set that to the copy; and give the copy back to ``turn`` at the end.
 
     Values may be changed in place between reading and writing: after a flush an object is never handed out again,
     unless the value serde is immutable. After a user function has raised, `reload` its entry.
@@ -51,6 +51,7 @@ class WriteCache(Generic[V]):
     Attributes:
         dirty: Entries updated since the last flush, each once, in the order of their first update.
         turn: Number of the last update.
+        flushed_turn: Number of the last update that was flushed.
         max_entries: How many dirty entries fit, and how many clean ones beside them; estimated anew at each flush.
 
     Source: Kafka's ``CachingKeyValueStore``, ``CachingWindowStore``, ``NamedCache``.
@@ -59,6 +60,7 @@ class WriteCache(Generic[V]):
     def __init__(self, store: TimestampedStore[V], serde: Serde[V], *, max_bytes: int, send_old: bool = False) -> None:
         self.dirty: list[Entry] = []
         self.turn = 0
+        self.flushed_turn = 0
         self.max_entries = max_bytes // _ASSUMED_ENTRY_BYTES
         self._entries: dict[bytes, Entry] = {}
         self._store = store
@@ -72,14 +74,14 @@ class WriteCache(Generic[V]):
     def get(self, key: bytes) -> tuple[V, int] | None:
         """Value and timestamp of a row: the dirty one, else the store's."""
         entry = self._entries.get(key)
-        if entry is None or not (entry[TURN] or self._serde.immutable):
+        if entry is None or not (entry[TURN] > self.flushed_turn or self._serde.immutable):
             return self._store.get(key)
         return None if entry[VALUE] is None else (entry[VALUE], entry[TIMESTAMP])
 
     def is_dirty(self, key: bytes) -> bool:
         """Whether a row was updated since the last flush."""
         entry = self._entries.get(key)
-        return entry is not None and entry[TURN] != 0
+        return entry is not None and entry[TURN] > self.flushed_turn
 
     def put(self, key: bytes, value: V | None, timestamp: int, key_object: Any, headers: Headers | None = None) -> None:
         """Update a row, or delete it (None); nothing below hears of it before the next flush.
@@ -102,7 +104,7 @@ class WriteCache(Generic[V]):
         headers: Iterable[Headers] | None = None,
     ) -> None:
         """Update rows in order, whatever is there: the store is not asked."""
-        entries, dirty, turn = self._entries, self.dirty, self.turn
+        entries, dirty, turn, flushed_turn = self._entries, self.dirty, self.turn, self.flushed_turn
         given = iter(headers or ())
         for key, value, timestamp, key_object in zip(keys, values, timestamps, key_objects, strict=True):
             turn += 1
@@ -111,7 +113,7 @@ class WriteCache(Generic[V]):
                 entries[key] = entry = [value, timestamp, key_object, next(given, None), turn, key]
                 dirty.append(entry)
                 continue
-            if not entry[TURN]:
+            if entry[TURN] <= flushed_turn:
                 dirty.append(entry)
             entry[:STORE_KEY] = (value, timestamp, key_object, next(given, None), turn)
         self.turn = turn
@@ -132,7 +134,7 @@ class WriteCache(Generic[V]):
 
     def reload(self, entry: Entry) -> None:
         """Put right a clean entry whose value a failed function may have changed; a dirty one stays as it is."""
-        if not entry[TURN]:
+        if entry[TURN] <= self.flushed_turn:
             row = self._store.get(entry[STORE_KEY])
             entry[VALUE], entry[TIMESTAMP] = (None, 0) if row is None else row
 
@@ -163,13 +165,15 @@ class WriteCache(Generic[V]):
         old_values = None
         if self._send_old:
             old_values = [None if (row := olds[key]) is None else row[0] for key in keys]
-        return ChangeBatch(
+        changes = ChangeBatch(
             [entry[NAME] for entry in part],
             values,
             timestamps,
             headers=headers if any(headers) else None,
             olds=old_values,
         )
+        changes.store_keys = keys
+        return changes
 
     def discard(self) -> None:
         """Forget everything: for when the work since the last commit is dropped, together with the store's own."""
@@ -182,11 +186,10 @@ class WriteCache(Generic[V]):
         dirty.sort(key=_turn_of)
         if limit is None or limit >= len(dirty):
             part, self.dirty = dirty, []
-            self.turn = 0
         else:
             part, self.dirty = dirty[:limit], dirty[limit:]
-        for entry in part:
-            entry[TURN] = 0
+        if part:
+            self.flushed_turn = part[-1][TURN]
         if not self._serde.immutable:
             forget = self._entries.pop
             for entry in part:

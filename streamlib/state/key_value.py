@@ -36,6 +36,7 @@ class KeyValueTimestampedStore(Generic[V]):
         *,
         cache_bytes: int = 0,
     ) -> None:
+        self.expired = 0  # rows of a key-value store do not
         self._name = name
         self._engine = engine
         self._changelog = changelog

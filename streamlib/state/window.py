@@ -22,6 +22,7 @@ SUFFIX_BYTES = 12
 MIN_SEGMENT_INTERVAL_MS = 60_000
 
 _SUFFIX = Struct(">qi")
+_SEQUENCE_BYTES = 4
 _NO_TIME = -1
 _MAX_SEQUENCE = 0x7FFFFFFF
 _MAX_TIME = 0x7FFFFFFF_FFFFFFFF
@@ -40,6 +41,11 @@ def window_store_key(key: bytes, start: int, sequence: int = 0) -> bytes:
 def split_window_store_key(store_key: bytes) -> tuple[bytes, int]:
     """The plain key and the window start (ms) of a store key."""
     return store_key[:-SUFFIX_BYTES], _SUFFIX.unpack_from(store_key, len(store_key) - SUFFIX_BYTES)[0]
+
+
+def window_starts(store_keys: list[bytes]) -> list[int]:
+    """The window starts (ms) of store keys."""
+    return [int.from_bytes(key[-SUFFIX_BYTES:-_SEQUENCE_BYTES]) for key in store_keys]
 
 
 def segment_interval(retention_ms: int) -> int:

@@ -42,36 +42,37 @@ def partition_for(key: bytes, partitions: int) -> int:
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
-class _Hashes(dict[bytes, int]):
-    """Positive hashes by key, computed when first asked for.
+class _Partitions(dict[bytes, int]):
+    """Partitions by key for topics of one width, computed when first asked for.
 
     Bounded: when full, it becomes the old generation, and keys still in use move back one by one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
+        self._width = width
         self._old: dict[bytes, int] = {}
 
     def __missing__(self, key: bytes) -> int:
         if len(self) >= _GENERATION_SIZE:
             self._old = dict(self)
             self.clear()
-        hashed = self._old.get(key)
-        if hashed is None:
-            hashed = murmur2(key) & 0x7FFFFFFF
-        self[key] = hashed
-        return hashed
+        partition = self._old.get(key)
+        if partition is None:
+            partition = partition_for(key, self._width)
+        self[key] = partition
+        return partition
 
 
 class Partitioner:
     """Maps columns of keys to partitions; one for each producer.
 
-    It remembers the hashes of up to 262,144 keys: hashing one in Python costs about as much as all else a record goes
-    through on its way out.
+    It remembers the partitions of up to 262,144 keys for each width of topics: hashing a key in Python costs about as
+    much as all else a record goes through on its way out.
     """
 
     def __init__(self) -> None:
-        self._hashes = _Hashes()
+        self._by_width: dict[int, _Partitions] = {}
         self._turns: dict[str, int] = {}
 
     def partitions(self, topic: str, keys: Sequence[bytes | None], partitions: int) -> list[int]:
@@ -87,10 +88,12 @@ class Partitioner:
         """
         if partitions == 1:
             return [0] * len(keys)
-        hashes = self._hashes
+        known = self._by_width.get(partitions)
+        if known is None:
+            known = self._by_width[partitions] = _Partitions(partitions)
         if None not in keys:
-            return [hashes[key] % partitions for key in keys]  # type: ignore[index]
+            return list(map(known.__getitem__, keys))  # type: ignore[arg-type]
         turn = self._turns.get(topic, 0)
         self._turns[topic] = turn + 1
         sticky = turn % partitions
-        return [sticky if key is None else hashes[key] % partitions for key in keys]
+        return [sticky if key is None else known[key] for key in keys]

@@ -23,7 +23,6 @@ OWN_PART = (
     f"root.__path__ = [{str(Path(streamlib.__file__).parent)!r}]\nsys.modules['streamlib'] = root\n" + COMMAND
 )
 TOLD = f"import atexit, sys\natexit.register(lambda: print('imported:', *[n for n in {HEAVY} if n in sys.modules]))\n"
-ROOT_IS_HEAVY = "import streamlib loads the runtime, and rocksdict with it"
 
 
 def best_of_five(script: str) -> float:

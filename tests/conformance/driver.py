@@ -1,11 +1,11 @@
 """Runs a scenario through the operators and stores of a worker, in the order in which the Java driver does it.
 
 All sub-topologies form one task with one partition of each topic. A piped record is processed to the end before the
-next one: a record is taken, goes through its operators, caches are flushed, stores are committed to their engine, and
-what was written to a topic that somebody reads is put in that topic's queue. Kafka's ``TopologyTestDriver`` does this,
-and ``PartitionGroup`` decides which queue is next.
+next one: a record is taken, goes through its operators, the caches are flushed and the engines brought up to date, and
+what was written to a topic that somebody reads is put in that topic's queue, until all queues are empty.
 
-Next: `compare`, which says whether a result is that of Kafka Streams.
+Left out, since no operator needs it yet: the wall clock, and with it the steps that move it.
+Source: TopologyTestDriver. Next: `compare`, which says whether a result is that of Kafka Streams.
 """
 
 import warnings
@@ -34,13 +34,12 @@ from streamlib.state.window import WindowTimestampedStore, split_window_store_ke
 from streamlib.topology.nodes import Sink
 from tests.conformance.build import Build
 from tests.conformance.expr import plain
+from tests.conformance.queue_order import QueueOrder
 
 APPLICATION_ID = "app"
 READ_CACHE_BYTES = 64 * 1024
-MANY = 1_000_000
 
-TraceRow = list[Any]
-"""Key and value in hexadecimal digits, timestamp, and the headers if there are any."""
+Scenario = Mapping[str, Any]
 
 
 class Row(NamedTuple):
@@ -49,7 +48,23 @@ class Row(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp: int
-    headers: Headers
+    headers: Headers = ()
+
+    def traced(self) -> list[Any]:
+        """Key and value in hexadecimal digits, the timestamp, and the headers if there are any."""
+        headers = [[name, _hex(data)] for name, data in self.headers]
+        return [_hex(self.key), _hex(self.value), self.timestamp, *([headers] if headers else [])]
+
+
+class Changelog:
+    """Keeps what a store logs; implements `state.base.ChangelogWriter`."""
+
+    def __init__(self, trace: list[Any]) -> None:
+        self._trace = trace
+
+    def append(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
+        """Log updates in order."""
+        self._trace += [Row(*row).traced() for row in zip(keys, values, timestamps, strict=True)]
 
 
 class Driver:
@@ -58,28 +73,34 @@ class Driver:
     Args:
         scenario: The scenario.
         engine: Where persistent stores live. It must be empty, and is the caller's to close.
-        batches: Take all consecutive records of a topic as one batch, unless their source wants them one by one.
+        batch_rows: Take up to so many consecutive records of a topic at once, unless their source wants single ones.
+            The Java driver takes one.
+        commit_rows: Commit after so many records, and when nothing waits. The Java driver commits after each.
 
     Attributes:
         trace: The records of each repartition and changelog topic.
+        record_order: Some source wants its records one by one.
         largest_run: How many records entered the operators at once, at most.
     """
 
-    def __init__(self, scenario: Mapping[str, Any], engine: Engine, *, batches: bool = False) -> None:
-        self.trace: defaultdict[str, list[TraceRow]] = defaultdict(list)
+    def __init__(self, scenario: Scenario, engine: Engine, *, batch_rows: int = 1, commit_rows: int = 1) -> None:
+        self.trace: defaultdict[str, list[Any]] = defaultdict(list)
         self.largest_run = 0
-        self._scenario = scenario
-        self._batches = batches
+        self._steps = scenario["steps"]
+        self._batch_rows, self._commit_rows = batch_rows, commit_rows
         self._step = -1
+        self._uncommitted = 0
         self._outputs: list[dict[str, Any]] = []
         self._written: list[tuple[str, Sink, Row]] = []
-        self._offsets: defaultdict[str, int] = defaultdict(int)
-        self._metrics = Metrics()
+        self._ends: defaultdict[str, int] = defaultdict(int)
+        self._waiting = QueueOrder()
         config = _config(scenario)
-        self._context = TaskContext(TaskId(0, 0), self, self._metrics, config)
         self._inputs, self._topology = _built(scenario)
+        self._metrics = Metrics()
+        self._context = TaskContext(TaskId(0, 0), self, self._metrics, config)
         self._engines = {True: engine, False: MemoryEngine()}
         self._stores = {name: self._opened(spec) for name, spec in self._topology.stores.items()}
+        self._global_tables = _global_tables(self._topology)
         cache_bytes = config.statestore_cache_max_bytes
         self._pipelines = [
             lower(self._topology, subtopology, self._stores, self._context, cache_bytes=cache_bytes)
@@ -92,72 +113,56 @@ class Driver:
             for entry in pipeline.sources.values()
             for topic in entry.node.topics
         }
+        self.record_order = any(entry.record_order for entry in self._entries.values())
         self._queues = {
             topic: RecordQueue(TopicPartition(topic, 0), entry.node, True, self._context)
             for topic, entry in self._entries.items()
         }
-        self._waiting = QueueOrder()
-        self._global_tables = {
-            spec.source_topic: name
-            for subtopology in self._topology.subtopologies
-            if subtopology.is_global
-            for name in subtopology.stores
-            if (spec := self._topology.stores[name]).source_topic is not None
-        }
 
     def result(self) -> dict[str, Any]:
-        """What came out, in the form of an expected result: outputs, error or stores, dropped.
-
-        Stores are listed as a task would find them that starts again now.
-        """
+        """What came out, in the form of an expected result: outputs, error or stores, dropped."""
         result: dict[str, Any] = {"outputs": self._outputs}
         try:
-            self._run()
+            for step, topic, rows in self._groups():
+                self._step = step
+                self._deliver(topic, rows)
+                while self._waiting:
+                    self._process(self._waiting.take())
         except StreamlibError:
             result["error"] = {"step": self._step}
         else:
-            self._apply()
+            self._commit()
             result["stores"] = {name: self._listed(name) for name in self._stores}
         expired = sum(store.expired for store in self._stores.values() if isinstance(store, WindowTimestampedStore))
         return result | {"dropped": self._metrics.total("dropped_records_total") + expired}
 
     def send(self, sink: Sink, batch: RecordBatch) -> None:
-        """Keep what a sink writes until its run is over; implements `operators.base.Collector`."""
+        """Keep what a sink writes until the run is over; implements `operators.base.Collector`."""
         keys = serialized(sink.key_serde, batch.keys, batch, sink, "key")
         values = serialized(sink.value_serde, batch.values, batch, sink, "value")
-        headers = batch.headers or [()] * len(batch)
+        rows = map(Row, keys, values, batch.timestamps, batch.headers or [()] * len(batch))
         if sink.topic_fn is not None:
             topics = list(map(sink.topic_fn, batch.keys, batch.values))
         else:
-            assert sink.topic is not None
-            topics = [sink.topic] * len(batch)
-        rows = map(Row, keys, values, batch.timestamps, headers)
+            topics = [sink.topic or ""] * len(batch)
         self._written += [(topic, sink, row) for topic, row in zip(topics, rows, strict=True)]
 
-    def _run(self) -> None:
-        for self._step, topic, steps in self._groups():
-            self._deliver(topic, [self._row(step) for step in steps])
-            while self._waiting:
-                self._process(self._waiting.take())
-
-    def _groups(self) -> Iterator[tuple[int, str, list[Any]]]:
-        """The number of the first step, the topic, and the steps that are delivered together."""
-        steps = enumerate(self._scenario["steps"])
-        for _, group in groupby(steps, lambda entry: entry[1]["topic"] if self._batches else entry[0]):
-            numbered = list(group)
-            number, first = numbered[0]
-            yield number, first["topic"], [step for _, step in numbered]
+    def _groups(self) -> Iterator[tuple[int, str, list[Row]]]:
+        """The number of the first step, the topic and the records of the steps that are delivered together."""
+        at_once = max(self._batch_rows, self._commit_rows)
+        for topic, group in groupby(enumerate(self._steps), lambda numbered: numbered[1]["topic"]):
+            steps = list(group)
+            for first in range(0, len(steps), at_once):
+                part = steps[first : first + at_once]
+                yield part[0][0], topic, [self._row(step) for _, step in part]
 
     def _row(self, step: Mapping[str, Any]) -> Row:
         keys, values = self._inputs[step["topic"]]
-        key, value = step["key"], step.get("value")
+        key, value = keys.serialize_many([step["key"]])[0], values.serialize_many([step.get("value")])[0]
+        if "value_hex" in step:
+            value = bytes.fromhex(step["value_hex"])
         headers = [(name, None if text is None else text.encode()) for name, text in step.get("headers", [])]
-        return Row(
-            None if key is None else keys.serialize(key),
-            bytes.fromhex(step["value_hex"]) if "value_hex" in step else None if value is None else values.serialize(value),
-            step["ts"],
-            headers,
-        )
+        return Row(key, value, step["ts"], headers)
 
     def _deliver(self, topic: str, rows: list[Row]) -> None:
         """Put records where those who read the topic find them."""
@@ -166,25 +171,26 @@ class Driver:
         if topic in self._queues:
             queue = self._queues[topic]
             is_first = queue.buffered == 0
-            queue.add(self._fetched(topic, rows))
+            for first in range(0, len(rows), self._batch_rows):
+                queue.add(self._fetched(topic, rows[first : first + self._batch_rows]))
             if is_first:
                 self._line_up(topic)
 
+    def _update_global_table(self, store: str, rows: list[Row]) -> None:
+        """Apply the records of a global table at once; their topic is its changelog."""
+        keyed = [row for row in rows if row.key is not None]
+        self._metrics.dropped(store, "null-key", len(rows) - len(keyed))
+        keys = [row.key for row in keyed if row.key is not None]
+        self._stores[store].restore(keys, [row.value for row in keyed], [row.timestamp for row in keyed])
+
     def _fetched(self, topic: str, rows: list[Row]) -> FetchedBatch:
-        first = self._offsets[topic]
-        self._offsets[topic] = end = first + len(rows)
+        first = self._ends[topic]
+        self._ends[topic] = end = first + len(rows)
         keys, values, timestamps, headers = map(list, zip(*rows, strict=True))
         return FetchedBatch(keys, values, timestamps, list(range(first, end)), headers if any(headers) else None, end)
 
-    def _update_global_table(self, store: str, rows: list[Row]) -> None:
-        """Apply a global table's records at once; its topic is its changelog."""
-        keyed = [row for row in rows if row.key is not None]
-        self._metrics.dropped(store, "null-key", len(rows) - len(keyed))
-        keys: list[Any] = [row.key for row in keyed]
-        self._stores[store].restore(keys, [row.value for row in keyed], [row.timestamp for row in keyed])
-
     def _line_up(self, topic: str) -> None:
-        """Let a topic wait for its turn, if it has a record; only now its first record is decoded."""
+        """Let a topic wait for its turn if it has a record, which is decoded only now."""
         queue = self._queues[topic]
         time = queue.head_time()
         self._metrics.dropped(queue.source.name, "negative-timestamp", queue.take_negative_count())
@@ -194,52 +200,45 @@ class Driver:
     def _process(self, topic: str) -> None:
         """Take the next records of a topic through the operators, commit, and deliver what they wrote."""
         queue, entry = self._queues[topic], self._entries[topic]
-        rows_max = MANY if self._batches and not entry.record_order else 1
-        run = queue.take(self._waiting.first_time, rows_max)
+        run = queue.take(self._waiting.first_time, 1 if entry.record_order else self._batch_rows)
         self._line_up(topic)
         self.largest_run = max(self.largest_run, len(run))
+        self._uncommitted += len(run)
         self._context.tp = queue.tp
         entry.process(run)
-        self._commit()
+        if self._uncommitted >= self._commit_rows or not self._waiting:
+            self._commit()
         self._distribute()
 
     def _commit(self) -> None:
+        """Flush the caches, and bring the engines up to date with the stores."""
+        self._uncommitted = 0
         for pipeline in self._pipelines:
             pipeline.flush()
-        if not self._batches:
-            self._apply()
-
-    def _apply(self) -> None:
-        """Bring the engines up to date with the stores."""
         for persistent, engine in self._engines.items():
-            names = [name for name, spec in self._topology.stores.items() if spec.persistent is persistent]
-            pending = [self._stores[name].pending() for name in names]
-            engine.write({table: rows for writes in pending for table, rows in writes.items()}, {})
-            for name in names:
-                self._stores[name].applied()
+            stores = [
+                self._stores[name] for name, spec in self._topology.stores.items() if spec.persistent is persistent
+            ]
+            engine.write({table: rows for store in stores for table, rows in store.pending().items()}, {})
+            for store in stores:
+                store.applied()
 
     def _distribute(self) -> None:
-        """Show the records that were written, and deliver them: in the order of writing, or those of a topic at once."""
+        """Show what was written and deliver it, in the order of writing."""
         written, self._written = self._written, []
-        for topic, sink, row in written:
-            self._show(topic, sink, row)
-        if self._batches:
-            written.sort(key=itemgetter(0))
-        for _, group in groupby(written, itemgetter(0) if self._batches else id):
-            rows = list(group)
-            self._deliver(rows[0][0], [row for _, _, row in rows])
+        for topic, group in groupby(written, itemgetter(0)):
+            rows = []
+            for _, sink, row in group:
+                self._show(topic, sink, row)
+                rows.append(row)
+            self._deliver(topic, rows)
 
     def _show(self, topic: str, sink: Sink, row: Row) -> None:
         if topic in self._topology.repartition_topics:
-            self.trace[f"{APPLICATION_ID}-{topic}"].append(_trace_row(*row))
+            self.trace[f"{APPLICATION_ID}-{topic}"].append(row.traced())
             return
-        output = {
-            "step": self._step,
-            "topic": topic,
-            "key": None if row.key is None else sink.key_serde.deserialize(row.key),
-            "value": None if row.value is None else sink.value_serde.deserialize(row.value),
-            "ts": row.timestamp,
-        }
+        key, value = sink.key_serde.deserialize_many([row.key])[0], sink.value_serde.deserialize_many([row.value])[0]
+        output = {"step": self._step, "topic": topic, "key": key, "value": value, "ts": row.timestamp}
         if row.headers:
             output["headers"] = [[name, None if data is None else data.decode()] for name, data in row.headers]
         self._outputs.append(output)
@@ -250,70 +249,13 @@ class Driver:
         return open_store(spec, self._engines[spec.persistent], changelog, cache_bytes=READ_CACHE_BYTES)
 
     def _listed(self, name: str) -> list[list[Any]]:
-        """The rows as a task finds them that starts again now."""
+        """The rows as a task finds them that starts again now: those that the engine has."""
         spec, store = self._topology.stores[name], self._stores[name]
         store.discard()
         return [[_shown_key(spec, key), value, timestamp] for key, value, timestamp in store.scan()]
 
 
-class Changelog:
-    """A changelog that keeps what is logged in ``rows``; implements `state.base.ChangelogWriter`."""
-
-    def __init__(self, rows: list[TraceRow]) -> None:
-        self._rows = rows
-
-    def append(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
-        """Log updates in order."""
-        self._rows += [_trace_row(*row) for row in zip(keys, values, timestamps, strict=True)]
-
-
-class QueueOrder:
-    """The topics that have records, by the time of their first one.
-
-    Among equal times the order is that of Java's ``PriorityQueue``, a binary heap that moves entries only past strictly
-    later ones; `heapq` moves them otherwise.
-    """
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, str]] = []
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    @property
-    def first_time(self) -> int | None:
-        """The time of the next topic, or None when there is none."""
-        return self._heap[0][0] if self._heap else None
-
-    def add(self, time: int, topic: str) -> None:
-        """Add a topic that is not there."""
-        heap = self._heap
-        heap.append((time, topic))
-        place = len(heap) - 1
-        while place > 0 and time < heap[parent := (place - 1) // 2][0]:
-            heap[place], heap[parent] = heap[parent], heap[place]
-            place = parent
-
-    def take(self) -> str:
-        """Remove the next topic."""
-        heap = self._heap
-        taken, last = heap[0], heap.pop()
-        if heap:
-            heap[0] = last
-            self._sink(0)
-        return taken[1]
-
-    def _sink(self, place: int) -> None:
-        heap = self._heap
-        while children := range(2 * place + 1, min(2 * place + 3, len(heap))):
-            child = min(children, key=lambda index: heap[index][0])
-            if heap[place][0] <= heap[child][0]:
-                return
-            heap[place], heap[child] = heap[child], heap[place]
-            place = child
-
-
-def _built(scenario: Mapping[str, Any]) -> tuple[dict[str, tuple[AnySerde, AnySerde]], Topology]:
+def _built(scenario: Scenario) -> tuple[Mapping[str, tuple[AnySerde, AnySerde]], Topology]:
     """The serdes of the source topics, and the topology."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnstableNameWarning)
@@ -321,7 +263,7 @@ def _built(scenario: Mapping[str, Any]) -> tuple[dict[str, tuple[AnySerde, AnySe
         return build.inputs, build.topology()
 
 
-def _config(scenario: Mapping[str, Any]) -> StreamsConfig:
+def _config(scenario: Scenario) -> StreamsConfig:
     settings = scenario.get("config", {})
     return StreamsConfig(
         APPLICATION_ID,
@@ -331,6 +273,12 @@ def _config(scenario: Mapping[str, Any]) -> StreamsConfig:
     )
 
 
+def _global_tables(topology: Topology) -> dict[str, str]:
+    """Topic to store of each global table."""
+    stores = [name for subtopology in topology.subtopologies if subtopology.is_global for name in subtopology.stores]
+    return {topology.stores[name].source_topic or "": name for name in stores}
+
+
 def _shown_key(spec: StoreSpec, store_key: bytes) -> Any:
     if spec.kind != "window":
         return plain(spec.key_serde.deserialize(store_key))
@@ -338,7 +286,5 @@ def _shown_key(spec: StoreSpec, store_key: bytes) -> Any:
     return {"key": plain(spec.key_serde.deserialize(key)), "start": start}
 
 
-def _trace_row(key: bytes | None, value: bytes | None, timestamp: int, headers: Headers = ()) -> TraceRow:
-    columns = [None if column is None else column.hex() for column in (key, value)]
-    shown = [[name, None if data is None else data.hex()] for name, data in headers]
-    return [*columns, timestamp, shown] if shown else [*columns, timestamp]
+def _hex(data: bytes | None) -> str | None:
+    return None if data is None else data.hex()

@@ -183,7 +183,9 @@ class Counting:
             for partition in range(self._partitions):
                 mine = words[partition :: self._partitions]
                 values = [word.encode() for word in mine]
-                producer.append(TopicPartition(f"{self.name}-in", partition), [None] * len(mine), values, [1] * len(mine))
+                producer.append(
+                    TopicPartition(f"{self.name}-in", partition), [None] * len(mine), values, [1] * len(mine)
+                )
 
         try:
             yield write
@@ -195,6 +197,8 @@ class Counting:
         """Records of the input and of the repartition topic that are not committed."""
         admin = await self.admin()
         topics = [f"{self.name}-in", f"{self.name}-counts-repartition"]
+        if len(await admin.partition_counts(topics)) < len(topics):
+            return sum(self.expected.values())
         tps = [TopicPartition(topic, number) for topic in topics for number in range(self._partitions)]
         ends = await admin.end_offsets(tps)
         first = await admin.beginning_offsets(tps)

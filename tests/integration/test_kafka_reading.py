@@ -4,6 +4,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -56,9 +57,24 @@ class Listener:
         self.group = group
 
 
+class Closing(KafkaTransport):
+    """Closes what a failing test leaves open."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.made: list[KafkaConsumer] = []
+
+    def consumer(self, *arguments: Any, **settings: Any) -> Any:
+        self.made.append(super().consumer(*arguments, **settings))
+        return self.made[-1]
+
+
 @pytest.fixture
 async def transport(kafka_broker: str) -> AsyncIterator[KafkaTransport]:
-    return KafkaTransport(kafka_broker)
+    made = Closing(kafka_broker)
+    yield made
+    for consumer in made.made:
+        await consumer.close()
 
 
 @pytest.fixture

@@ -214,5 +214,3 @@ async def test_a_missing_source_topic_is_named_on_a_shared_broker(app) -> None:
     await app.create(1, "out")
     with pytest.raises(MissingTopicError, match=r'source topic does not exist: "in".*streamlib topics create in'):
         await app.run(numbers(), "in")
-
-

@@ -130,6 +130,8 @@ class EmbeddedProducer:
         """Write the buffers if they are full."""
         if self._buffered >= _BUFFER_BYTES:
             await self._write()
+            # In memory nothing above waits, and others on the loop must get their turn.
+            await self._clock.sleep(0)
 
     async def flush(self) -> dict[TopicPartition, int]:
         """Write the buffers.

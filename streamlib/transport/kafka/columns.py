@@ -4,7 +4,7 @@ aiokafka keeps the prefetching, the positions and the checks on rebalances; only
 has stored a fetch response, the `getall` of each new result is replaced on the instance by that of a `ColumnReader`.
 About three times as many records per CPU second as message objects.
 
-With `membership` and `sending` one of the three modules that use aiokafka's private names. Next: `consumer`.
+With `client`, `membership` and `sending` one of the four modules that use aiokafka's private names. Next: `consumer`.
 """
 
 from collections import Counter

@@ -3,7 +3,7 @@
 aiokafka runs the group protocol; here are the adapters from its assignor and listener to ours, and commits that are
 made under the generation the worker was told of, not under whichever aiokafka is in by now.
 
-With `columns` and `sending` one of the three modules that use aiokafka's private names.
+With `client`, `columns` and `sending` one of the four modules that use aiokafka's private names.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from streamlib.transport.kafka.translation import (
     RETRIABLE_CODES,
     UNSTABLE_OFFSET_COMMIT,
     error_for,
+    refusal,
     translate,
 )
 
@@ -186,9 +187,7 @@ class Membership:
             response = await self._coordinator._send_req(request)
             codes = {code for _, partitions in response.topics for _, code in partitions} - {0}
             if migrated := codes & MIGRATED_CODES:
-                raise CommitFailedError(
-                    f"generation={group.generation} is not the group's any more (code {min(migrated)})"
-                )
+                raise CommitError(refusal(group, migrated))
             return self._settled(codes)
 
         await self._until(attempt, f"cannot commit offsets of the group {group.group_id}", COMMIT_TIMEOUT_S)

@@ -9,7 +9,7 @@
   could end a later transaction: `TransactionManager.renew_epoch`.
 - Its sequence numbers wrapped to negative ones, which brokers refuse.
 
-With `columns` and `membership` one of the three modules that use aiokafka's private names. Next: `producer`.
+With `client`, `columns` and `membership` one of the four modules that use aiokafka's private names. Next: `producer`.
 """
 
 import asyncio

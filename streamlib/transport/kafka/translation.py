@@ -155,6 +155,6 @@ def refusal(group: GroupMetadata, codes: Collection[int]) -> str:
     """The message for offsets that a group refused because it has moved on."""
     told = ", ".join(str(code) for code in sorted(codes))
     return (
-        f"group={group.group_id} generation={group.generation} member={group.member_id}: offsets refused, since the group "
-        f"has moved on without this member (code {told}). Its work is dropped; the tasks' new owner does it again"
+        f"group={group.group_id} generation={group.generation} member={group.member_id}: the group has moved on and "
+        f"refuses these offsets (code {told}). Drop the work: the new owner of the tasks does it again"
     )

@@ -81,7 +81,7 @@ def test_directory_is_refused_when_it_is_a_link(tmp_path: Path, memory: RocksMem
 
 def test_directory_is_refused_when_a_file_is_in_its_place(tmp_path: Path, memory: RocksMemory) -> None:
     (tmp_path / "state").touch()
-    with pytest.raises(StateStoreError, match="cannot make the state directory|is no directory"):
+    with pytest.raises(StateStoreError, match=r"cannot make the state directory|is no directory"):
         open_task(tmp_path, memory)
 
 

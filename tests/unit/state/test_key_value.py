@@ -135,6 +135,17 @@ def test_rows_put_during_a_commit_wait_for_the_next_one(store: KeyValueTimestamp
     assert store.get_many([b"a", b"b", b"c"]) == [("1", 1), ("1", 1), None]
 
 
+def test_rows_of_a_failed_write_come_again_with_the_next_commit(
+    store: KeyValueTimestampedStore[str], engine: Engine
+) -> None:
+    store.put_many([b"a", b"b"], ["1", "1"], [1, 1])
+    store.pending()  # never written
+    store.put_many([b"b", b"c"], ["2", "2"], [2, 2])
+    commit(store, engine)
+    store.discard()
+    assert list(store.scan()) == [(b"a", "1", 1), (b"b", "2", 2), (b"c", "2", 2)]
+
+
 def test_everything_uncommitted_is_gone_when_the_work_is_discarded(
     store: KeyValueTimestampedStore[str], engine: Engine
 ) -> None:
@@ -147,9 +158,7 @@ def test_everything_uncommitted_is_gone_when_the_work_is_discarded(
     assert store.pending() == {}
 
 
-def test_restored_rows_equal_the_logged_ones(
-    store: KeyValueTimestampedStore[str], engine: Engine, changelog
-) -> None:
+def test_restored_rows_equal_the_logged_ones(store: KeyValueTimestampedStore[str], engine: Engine, changelog) -> None:
     store.put_many([b"a", b"b", b"c"], ["1", "2", ""], [1, 2, 3])
     store.put_many([b"b", b"a"], [None, "4"], [5, 6])
     commit(store, engine)

@@ -338,6 +338,7 @@ engine.write({"t": {b"more": b"v"}}, {"s": good + 1})
 """
 
 
+@pytest.mark.slow
 def test_disk_full_is_told_with_its_mend_when_a_write_fails(tmp_path: Path) -> None:
     mount = 'mount -t tmpfs -o size=12m tmpfs "$1" && head -c 5000000 /dev/zero > "$1/ballast" || exit 99'
     done = subprocess.run(

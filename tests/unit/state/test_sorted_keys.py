@@ -14,7 +14,5 @@ def test_range_is_sorted_and_complete_when_keys_come_between_the_calls(
     order = SortedKeys(rows)
     for added, start, end in steps:
         rows.update(dict.fromkeys(added, b"row"))
-        expected = sorted(
-            key for key in rows if (start is None or key >= start) and (end is None or key < end)
-        )
+        expected = sorted(key for key in rows if (start is None or key >= start) and (end is None or key < end))
         assert order.between(start, end) == expected

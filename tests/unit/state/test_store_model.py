@@ -158,7 +158,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def restored_store_is_equal(self) -> None:
         restored = self.open_store(MemoryEngine(), None)
-        restored.restore(*map(list, zip(*self.changelog.records, strict=True)) if self.changelog.records else ([], [], []))
+        restored.restore(
+            *map(list, zip(*self.changelog.records, strict=True)) if self.changelog.records else ([], [], [])
+        )
         assert list(restored.scan()) == list(self.store.scan())
 
     def teardown(self) -> None:

@@ -29,7 +29,9 @@ def test_store_has_its_kind_and_serde_when_opened(engine: Engine, changelog) -> 
 
 def test_stores_of_similar_names_are_apart_in_one_engine(engine: Engine) -> None:
     windows = open_store(dataclasses.replace(WINDOWS, name="a"), engine)
-    others = [open_store(dataclasses.replace(COUNTS, name=name), engine) for name in ("a.60000", "a.60000.0", "default")]
+    others = [
+        open_store(dataclasses.replace(COUNTS, name=name), engine) for name in ("a.60000", "a.60000.0", "default")
+    ]
     windows.put_many([window_store_key(b"k", 0)], [1], [0])
     for number, store in enumerate(others):
         store.put_many([window_store_key(b"k", 0)], [number + 2], [0])

@@ -38,9 +38,7 @@ def segments(engine: Engine) -> list[str]:
 
 @pytest.fixture(params=[0, 1_000_000], ids=["uncached", "cached"])
 def store(request: pytest.FixtureRequest, engine: Engine, changelog) -> WindowTimestampedStore[str]:
-    return WindowTimestampedStore(
-        "w", STRING, engine, changelog, retention_ms=RETENTION_MS, cache_bytes=request.param
-    )
+    return WindowTimestampedStore("w", STRING, engine, changelog, retention_ms=RETENTION_MS, cache_bytes=request.param)
 
 
 # From the Kafka class WindowKeySchema.
@@ -140,6 +138,31 @@ def test_rows_expire_within_a_batch_when_an_earlier_row_moves_stream_time(
     assert [row is not None for row in store.get_many(keys)] == [False, True, False, False, True, False, False]
     commit(store, engine)
     assert segments(engine) == ["w/60000/6", "w/60000/8"]
+
+
+def test_window_is_found_when_its_segment_was_missing_at_the_last_read(store: WindowTimestampedStore[str]) -> None:
+    put(store, b"k", 200_000, "later")
+    assert value_of(store, b"k", 130_000) is None
+    put(store, b"k", 130_000, "v")
+    assert value_of(store, b"k", 130_000) == "v"
+
+
+def test_window_expires_for_reads_when_stream_time_moves_within_a_segment(store: WindowTimestampedStore[str]) -> None:
+    put(store, b"k", 6_000, "v")
+    put(store, b"k", 125_000, "v")
+    assert value_of(store, b"k", 6_000) == "v"
+    put(store, b"k", 127_000, "v")
+    assert value_of(store, b"k", 6_000) is None
+
+
+def test_rows_are_those_of_the_engine_when_the_work_was_discarded(engine: Engine) -> None:
+    store = WindowTimestampedStore("w", STRING, engine, retention_ms=RETENTION_MS, cache_bytes=1_000_000)
+    put(store, b"k", 0, "v")
+    commit(store, engine)
+    key = window_store_key(b"k", 0)
+    engine.write({"w/60000/0": {key: bytes(8) + b"other"}}, {})
+    store.discard()
+    assert store.get(key) == ("other", 0)
 
 
 def test_deleting_a_late_window_counts_as_expired(store: WindowTimestampedStore[str]) -> None:

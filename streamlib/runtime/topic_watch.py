@@ -1,0 +1,117 @@
+"""Looks now and then whether the topics of the application are still there, and as wide as they were.
+
+A deleted changelog would only show as deliveries that never end, new partitions of a source topic not at all.
+Next: `worker`, which stops with what this raises.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from streamlib.clock import Clock
+from streamlib.errors import BrokerUnavailableError, InternalTopicError, MissingTopicError
+from streamlib.topology.internal_topics import internal_topics
+from streamlib.topology.nodes import Sink
+from streamlib.topology.topology import Topology
+from streamlib.transport.base import Admin
+
+SECONDS = 10.0
+DOUBT_SECONDS = 1.0
+MISSES = 3  # in a row: right after a broker has started it may not know all topics yet
+
+Kind = Literal["source", "sink", "repartition", "changelog"]
+
+_MENDS: Mapping[Kind, str] = {
+    "source": "Create it again, or take it out of the topology, and start again",
+    "sink": "Create it again, and start again",
+    "repartition": "Records that were not processed yet are lost; the next start creates it again",
+    "changelog": "The state on disk is all that is left: streamlib reset starts over from the source topics, and "
+    "otherwise the next start creates it again without what it held",
+}
+
+
+@dataclass(frozen=True)
+class TopicInUse:
+    """A topic that a running worker needs.
+
+    Attributes:
+        kind: What it is for.
+        partitions: How many it had at the start.
+    """
+
+    kind: Kind
+    partitions: int
+
+
+def topics_in_use(topology: Topology, application_id: str, existing: Mapping[str, int]) -> dict[str, TopicInUse]:
+    """Everything the application reads and writes, by its name on the broker.
+
+    Args:
+        topology: The plan.
+        application_id: The first part of internal topics' names.
+        existing: Partition counts of the topics that exist.
+    """
+    kinds: dict[str, Kind] = {}
+    for node in topology.nodes.values():
+        if isinstance(node, Sink) and node.topic is not None:
+            kinds[node.topic] = "sink"
+    for subtopology in topology.subtopologies:
+        kinds |= dict.fromkeys(subtopology.source_topics, "source")
+    for name in topology.repartition_topics:
+        kinds.pop(name, None)
+    for topic in internal_topics(topology, application_id):
+        kinds[topic.name] = topic.kind
+    return {name: TopicInUse(kind, existing[name]) for name, kind in kinds.items() if name in existing}
+
+
+class TopicWatch:
+    """Watches topics beside a worker.
+
+    Args:
+        admin: Whom to ask.
+        topics: What has to be there.
+        clock: Time.
+    """
+
+    def __init__(self, admin: Admin, topics: Mapping[str, TopicInUse], clock: Clock) -> None:
+        self._admin = admin
+        self._topics = dict(topics)
+        self._clock = clock
+
+    async def follow(self) -> None:
+        """Watch until cancelled.
+
+        Raises:
+            MissingTopicError: Topics were deleted; all are named.
+            InternalTopicError: Source or internal topics have another number of partitions.
+        """
+        misses = 0
+        while True:
+            await self._clock.sleep(DOUBT_SECONDS if misses else SECONDS)
+            try:
+                found = await self._admin.partition_counts(list(self._topics))
+            except BrokerUnavailableError:
+                continue
+            misses = misses + 1 if self._topics.keys() - found.keys() else 0
+            if misses >= MISSES:
+                raise MissingTopicError(self._missing(found))
+            if changed := self._changed(found):
+                raise InternalTopicError(changed)
+
+    def _missing(self, found: Mapping[str, int]) -> str:
+        lines = [
+            f'the {topic.kind} topic "{name}" does not exist any more. {_MENDS[topic.kind]}.'
+            for name, topic in sorted(self._topics.items())
+            if name not in found
+        ]
+        return "\n".join(lines)
+
+    def _changed(self, found: Mapping[str, int]) -> str:
+        lines = [
+            f'the {topic.kind} topic "{name}" has {found[name]} partitions now, it had {topic.partitions} when this '
+            "worker started. Start all workers again, so that every partition is read; an application with state "
+            "needs streamlib reset or a new application id for that."
+            for name, topic in sorted(self._topics.items())
+            if topic.kind != "sink" and found.get(name, topic.partitions) != topic.partitions
+        ]
+        return "\n".join(lines)

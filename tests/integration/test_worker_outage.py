@@ -1,0 +1,113 @@
+"""A broker that is not there yet, goes away, or comes and goes: workers wait, say so in few words, and lose nothing."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from streamlib.testing.kafka_broker import KafkaBroker
+from tests.integration.counting import Counting, until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+OUTAGE_SECONDS = 40  # longer than a session, and than any single request or commit may take
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[KafkaBroker]:
+    with KafkaBroker() as running:
+        yield running
+
+
+@pytest.fixture
+async def app(broker: KafkaBroker, tmp_path: Path) -> AsyncIterator[Counting]:
+    app = Counting(broker.address, tmp_path)
+    yield app
+    await app.close()
+
+
+async def test_a_worker_waits_for_its_broker_and_then_counts(app: Counting, broker: KafkaBroker) -> None:
+    await app.create(2)
+    await app.write(1_000)
+    await asyncio.to_thread(broker.stop)
+    try:
+        worker, hasty = app.worker("w"), app.worker("hasty", broker_start_timeout_ms=1_000)
+        assert await hasty.ended(20) == 1
+        assert re.search(rf"^error: no Kafka broker answers at {broker.address}:.*", hasty.text, re.MULTILINE)
+        assert "Traceback" not in hasty.text
+        await until(lambda: "waiting for the broker" in worker.text, 20, worker)
+        await asyncio.sleep(3)
+        lines = [line for line in worker.text.splitlines() if " aiokafka" not in line]
+        assert len(lines) == 1, worker.text
+        assert f"WARNING streamlib.runtime.application: waiting for the broker at {broker.address}" in lines[0]
+    finally:
+        await asyncio.to_thread(broker.start)
+    app.workers.remove(hasty)
+    await app.drained()
+    assert await app.counts() == app.expected
+    assert await worker.stopped() == 0
+
+
+async def test_counts_are_exact_when_the_broker_was_away_under_load(app: Counting, broker: KafkaBroker) -> None:
+    await app.create(4)
+    worker = app.worker("w")
+    async with app.load(2_000):
+        await until(lambda: len(worker.tasks()) == 8, 30, worker)
+        await asyncio.sleep(3)
+        before = len(worker.text.splitlines())
+        await asyncio.to_thread(broker.stop)
+        try:
+            await asyncio.sleep(OUTAGE_SECONDS)
+            assert worker.process.poll() is None
+        finally:
+            await asyncio.to_thread(broker.start)
+        back = time.monotonic()
+        await asyncio.sleep(2)
+    await app.drained()
+    print(f"drained {time.monotonic() - back:.1f} s after the broker came back")
+    lines = worker.text.splitlines()[before:]
+    assert len(lines) < 40, "\n".join(lines)
+    assert not [line for line in lines if "ERROR   asyncio" in line or "Traceback" in line]
+    assert await app.lost() == {}
+    assert await app.counts() == app.expected
+    assert await worker.stopped() == 0
+
+
+async def test_counts_are_exact_when_the_broker_is_killed_amid_many_commits(app: Counting, broker: KafkaBroker) -> None:
+    await app.create(4)
+    workers = [app.worker(name, commit_interval_ms=20) for name in ("one", "two")]
+    async with app.load(2_000):
+        await until(lambda: all(len(worker.tasks()) == 4 for worker in workers), 30, workers[0])
+        for _ in range(2):
+            await asyncio.sleep(2)
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(broker.start)
+    await app.drained()
+    assert await app.lost() == {}
+    assert [await worker.stopped() for worker in workers] == [0, 0]
+    assert await app.counts() == app.expected
+
+
+async def test_a_stop_while_the_broker_is_away_ends_in_time_and_loses_nothing(
+    app: Counting, broker: KafkaBroker
+) -> None:
+    await app.create(2)
+    worker = app.worker("w", shutdown_timeout_ms=3_000)
+    await app.write(10_000)
+    await app.drained()
+    await app.write(10_000)
+    await asyncio.to_thread(broker.kill)
+    try:
+        began = time.monotonic()
+        assert await worker.stopped() == 0
+        assert time.monotonic() - began < 15
+        assert "Traceback" not in worker.text, worker.text
+    finally:
+        await asyncio.to_thread(broker.start)
+    again = app.worker("w")
+    await app.drained()
+    assert await app.lost() == {}
+    assert await again.stopped() == 0
