@@ -17,12 +17,12 @@ from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
 from streamlib.errors import BrokerUnavailableError, ConfigError
 from streamlib.metrics import Metrics
-from streamlib.runtime.assignment_codec import SubscriptionData
+from streamlib.runtime.assignment_codec import SubscriptionData, SubtopologyData
 from streamlib.runtime.assignor import TaskAssignor
 from streamlib.runtime.commit import Committer, Purger
 from streamlib.runtime.global_tables import GlobalTables
 from streamlib.runtime.internal_topics import ensure_topics, wanted_topics
-from streamlib.runtime.partitions import external_topics, resolve_partitions, task_partitions, tasks_of
+from streamlib.runtime.partitions import TaskId, external_topics, resolve_partitions
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.record_collector import RecordCollector
@@ -112,7 +112,7 @@ async def _open(
     factory = TaskFactory(topology, config, counts, directory, collector, producer, metrics, stores)
     restorer = Restorer(transport, admin, config, clock, listener)
     worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
-    consumer = transport.consumer(_group(topology, config, counts, factory, directory, worker))
+    consumer = transport.consumer(_group(topology, config, counts, directory, worker))
     repartition = [topology.physical_topic(name, application_id) for name in topology.repartition_topics]
     purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
     worker.connect(consumer, Committer(producer, consumer, clock, config.state_apply_interval_ms), purger, companions)
@@ -161,27 +161,33 @@ def _group(
     topology: Topology,
     config: StreamsConfig,
     counts: dict[str, int],
-    factory: TaskFactory,
     directory: StateDirectory,
     worker: Worker,
 ) -> GroupOptions:
     """How the worker joins its group."""
     application_id = config.application_id
-    tasks = [task for subtopology in topology.subtopologies for task in tasks_of(subtopology, counts)]
-    stateful = [task for task in tasks if factory.subtopology(task).stores]
+    subtopologies = [
+        SubtopologyData(
+            each.number,
+            {topology.physical_topic(topic, application_id): counts[topic] for topic in each.source_topics},
+            bool(each.stores),
+        )
+        for each in topology.subtopologies
+        if not each.is_global
+    ]
+    stateful = {each.number for each in subtopologies if each.stateful}
     fingerprint = hashlib.sha256(topology.describe().encode()).hexdigest()[:16]
 
     def describe() -> SubscriptionData:
         running = [(task.subtopology, task.partition) for task in worker.tasks]
-        on_disk = set(directory.task_ids())
-        stored = [(task.subtopology, task.partition) for task in stateful if str(task) in on_disk]
-        return SubscriptionData(fingerprint, running, stored)
+        on_disk = [TaskId.parse(text) for text in directory.task_ids()]
+        stored = [(task.subtopology, task.partition) for task in on_disk if task.subtopology in stateful]
+        return SubscriptionData(fingerprint, running, stored, subtopologies)
 
-    partitions = {task: list(task_partitions(topology, task, counts, application_id)) for task in tasks}
     return GroupOptions(
         group_id=application_id,
-        topics=frozenset(tp.topic for tps in partitions.values() for tp in tps),
-        assignor=TaskAssignor(describe, partitions, stateful),
+        topics=frozenset(topic for each in subtopologies for topic in each.topics),
+        assignor=TaskAssignor(describe),
         listener=worker,
         session_timeout_ms=config.session_timeout_ms,
         heartbeat_interval_ms=config.heartbeat_interval_ms,

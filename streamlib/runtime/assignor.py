@@ -1,15 +1,30 @@
 """Which worker runs which task: balanced within one, sticky, all partitions of a task together.
 
 A task stays where it runs; else it goes where its state is; else to the worker with the fewest tasks. Stateful tasks
-are spread first, so that state is balanced as well. Next: `worker`, which turns partitions into tasks again.
+are spread first, so that state is balanced as well.
+
+Workers with different topologies in one group never mix: number 1_3 may mean another thing to each. The version that
+runs most tasks goes on, and the workers of other versions wait without tasks until it has gone; so new workers may be
+started one by one while old ones are stopped. Next: `worker`, which turns partitions into tasks again.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from streamlib.record import TopicPartition
-from streamlib.runtime.assignment_codec import SubscriptionData, decode_subscription, encode_subscription
+from streamlib.runtime.assignment_codec import (
+    SubscriptionData,
+    SubtopologyData,
+    decode_decision,
+    decode_subscription,
+    encode_decision,
+    encode_subscription,
+)
 from streamlib.runtime.partitions import TaskId
 from streamlib.transport.base import Member
+
+log = logging.getLogger(__name__)
 
 
 class TaskAssignor:
@@ -17,21 +32,13 @@ class TaskAssignor:
 
     Args:
         describe: What this member tells the leader at each join.
-        partitions_of: The partitions of each task of the topology.
-        stateful: The tasks that have stores.
     """
 
     name = "streamlib"
 
-    def __init__(
-        self,
-        describe: Callable[[], SubscriptionData],
-        partitions_of: Mapping[TaskId, Collection[TopicPartition]],
-        stateful: Collection[TaskId],
-    ) -> None:
+    def __init__(self, describe: Callable[[], SubscriptionData]) -> None:
         self._describe = describe
-        self._partitions_of = partitions_of
-        self._stateful = frozenset(stateful)
+        self._waits = False
 
     def subscription(self) -> bytes:
         """User data to send with each join of this member."""
@@ -42,14 +49,52 @@ class TaskAssignor:
     ) -> Mapping[str, tuple[Sequence[TopicPartition], bytes]]:
         """For each member its partitions: those of its tasks, sorted."""
         told = {member: decode_subscription(member, members[member].user_data) for member in sorted(members)}
-        tasks = assign_tasks(sorted(self._partitions_of), self._stateful, told)
+        running = prevailing(told.values())
+        workers = {member: data for member, data in told.items() if data.fingerprint == running}
+        subtopologies = next(iter(workers.values())).subtopologies
+        reads = {task: tps for each in subtopologies for task, tps in tasks_of(each).items()}
+        stateful = {task for task in reads for each in subtopologies if each.stateful and each.number == task[0]}
+        tasks = assign_tasks(sorted(reads), stateful, workers)
         return {
-            member: (sorted(tp for task in mine for tp in self._partitions_of[task] if tp.topic in partitions), b"")
-            for member, mine in tasks.items()
+            member: (
+                sorted(tp for task in tasks.get(member, ()) for tp in reads[task] if tp.topic in partitions),
+                encode_decision(running),
+            )
+            for member in told
         }
 
     def assigned(self, partitions: Collection[TopicPartition], user_data: bytes) -> None:
-        """Nothing to keep: the worker derives its tasks from its partitions."""
+        """Say so when this worker has to wait for those of another version; the tasks follow from the partitions."""
+        waits = decode_decision(user_data) != self._describe().fingerprint
+        if waits:
+            log.warning(
+                "this worker has another topology than those that run the application's tasks: it waits without tasks "
+                "until they have stopped. Stop them if this is the new version, or stop this one if it is a mistake"
+            )
+        elif self._waits:
+            log.warning("the workers with another topology have gone: this version takes over")
+        self._waits = waits
+
+
+def prevailing(told: Collection[SubscriptionData]) -> str:
+    """The fingerprint of the topology that runs: the one with most tasks, then with most members."""
+    tasks = Counter[str]()
+    members = Counter[str]()
+    for data in told:
+        tasks[data.fingerprint] += len(data.tasks)
+        members[data.fingerprint] += 1
+    return max(members, key=lambda fingerprint: (tasks[fingerprint], members[fingerprint], fingerprint))
+
+
+def tasks_of(subtopology: SubtopologyData) -> dict[TaskId, list[TopicPartition]]:
+    """The tasks of a sub-topology with what they read: their partition of every topic that is wide enough."""
+    topics = subtopology.topics
+    return {
+        TaskId(subtopology.number, partition): [
+            TopicPartition(topic, partition) for topic, count in topics.items() if partition < count
+        ]
+        for partition in range(max(topics.values(), default=0))
+    }
 
 
 def assign_tasks(

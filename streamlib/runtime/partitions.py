@@ -19,6 +19,12 @@ class TaskId(NamedTuple):
     subtopology: int
     partition: int
 
+    @classmethod
+    def parse(cls, text: str) -> "TaskId":
+        """The task id that is written so."""
+        subtopology, partition = text.split("_")
+        return cls(int(subtopology), int(partition))
+
     def __str__(self) -> str:
         return f"{self.subtopology}_{self.partition}"
 

@@ -161,7 +161,7 @@ class Worker:
                 failures = 0
                 continue
             except BrokerUnavailableError as error:
-                # What was appended is still on its way, what was taken is committed by the next commit: nothing to drop.
+                # Nothing to drop: what was appended is still on its way, and the next commit commits what was taken.
                 if self._outage.now():
                     log.warning("waiting for the broker at %s: %s", self._transport.address, error)
             except (DeliveryError, CommitError) as error:

@@ -9,7 +9,7 @@ from tests.integration.counting import Counting
 
 
 @pytest.fixture
-async def counting(kafka_broker: str, tmp_path: Path) -> AsyncIterator[Counting]:
+async def app(kafka_broker: str, tmp_path: Path) -> AsyncIterator[Counting]:
     """An application that counts words, on the broker that tests share."""
     app = Counting(kafka_broker, tmp_path)
     yield app

@@ -64,10 +64,8 @@ async def test_counts_are_exact_when_the_broker_was_away_under_load(app: Countin
             assert worker.process.poll() is None
         finally:
             await asyncio.to_thread(broker.start)
-        back = time.monotonic()
         await asyncio.sleep(2)
-    await app.drained()
-    print(f"drained {time.monotonic() - back:.1f} s after the broker came back")
+    await app.drained(20)
     lines = worker.text.splitlines()[before:]
     assert len(lines) < 40, "\n".join(lines)
     assert not [line for line in lines if "ERROR   asyncio" in line or "Traceback" in line]

@@ -11,7 +11,7 @@ import pytest
 from streamlib.kafka_streams import KafkaStreams
 from streamlib.record import RecordBatch, TopicPartition
 from streamlib.topology.topology import Topology
-from streamlib.transport.base import Transport, TopicSpec
+from streamlib.transport.base import TopicSpec, Transport
 from streamlib.transport.memory import MemoryBroker, MemoryTransport
 from streamlib.transport.partitioner import Partitioner
 
@@ -122,5 +122,5 @@ async def read_all(transport: Transport, topic: str) -> list[RecordBatch]:
 
 
 @pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[Application]:
-    yield Application(MemoryBroker(), tmp_path)
+async def app(tmp_path: Path) -> Application:
+    return Application(MemoryBroker(), tmp_path)

@@ -196,7 +196,7 @@ async def test_a_full_disk_stops_the_worker_and_loses_nothing(app, tmp_path) -> 
         await app.produce("in2", [(f"k{n}", value, 1) for n in range(1000)])
         from streamlib.errors import StateStoreError
 
-        with pytest.raises(StateStoreError, match="(?i)space"):
+        with pytest.raises(StateStoreError, match=r"(?i)space"):
             await app.run(builder.build(), "in2", state_dir=small / "state")
         await app.run(builder.build(), "in2", "other", worker="roomy")
     finally:
@@ -206,7 +206,7 @@ async def test_a_full_disk_stops_the_worker_and_loses_nothing(app, tmp_path) -> 
 def test_an_unknown_setting_names_the_nearest_one() -> None:
     from streamlib import KafkaStreams
 
-    with pytest.raises(ConfigError, match='unknown setting "comit_interval_ms".*"commit_interval_ms"'):
+    with pytest.raises(ConfigError, match=r'unknown setting "comit_interval_ms".*"commit_interval_ms"'):
         KafkaStreams(numbers(), {"comit_interval_ms": 5})
 
 

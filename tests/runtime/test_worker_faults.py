@@ -167,31 +167,34 @@ async def test_committed_rows_of_a_store_without_changelog_survive_dropped_work(
         .to("out")
     )
     topology = builder.build()
-    await app.create(1, "in", "out")
-    await app.produce("in", [("a", "10", 1)])
-    streams = app.streams(topology)
-    with pytest.raises(ProcessingError):
-        async with streams:
+
+    async def run_into_a_zero() -> None:
+        async with app.streams(topology) as streams:
             await app.drained(streams, "in")
             await app.produce("in", [("a", "0", 2), ("a", "20", 3)])
             await streams.wait()
+
+    await app.create(1, "in", "out")
+    await app.produce("in", [("a", "10", 1)])
+    with pytest.raises(ProcessingError):
+        await run_into_a_zero()
     await app.run(topology, "in", processing_error="skip")
     assert await counts(app) == {"a": 15}
 
 
 async def test_a_deleted_changelog_stops_the_worker_with_its_name_and_the_mend(app) -> None:
+    async def run_into_a_deletion() -> None:
+        async with app.opened() as transport, flaky(app, Faults()) as streams:
+            await app.drained(streams, "in", "counting-counts-repartition")
+            admin = await transport.admin()
+            await admin.delete_topics(["counting-counts-changelog"])
+            await admin.close()
+            async with asyncio.timeout(20):
+                await streams.wait()
+
     await prepared(app)
-    async with app.opened() as transport:
-        admin = await transport.admin()
-        async with asyncio.timeout(30):
-            with pytest.raises(
-                MissingTopicError, match=r'the changelog topic "counting-counts-changelog".*streamlib reset'
-            ):
-                async with app.streams(counting()) as streams:
-                    await app.drained(streams, "in", "counting-counts-repartition")
-                    await admin.delete_topics(["counting-counts-changelog"])
-                    await streams.wait()
-        await admin.close()
+    with pytest.raises(MissingTopicError, match=r'the changelog topic "counting-counts-changelog".*streamlib reset'):
+        await run_into_a_deletion()
 
 
 class Freezable(SystemClock):

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 
 from streamlib.errors import TransportError
 from streamlib.record import TopicPartition
-from streamlib.runtime.assignment_codec import SubscriptionData, decode_subscription, encode_subscription
+from streamlib.runtime.assignment_codec import (
+    SubscriptionData,
+    SubtopologyData,
+    decode_subscription,
+    encode_subscription,
+)
 from streamlib.runtime.assignor import TaskAssignor, assign_tasks
 from streamlib.runtime.partitions import TaskId
 from streamlib.transport.base import Member
@@ -73,20 +78,58 @@ def test_a_task_goes_to_the_worker_that_has_its_state() -> None:
     assert assign_tasks([task], [task], members)["b"] == [task]
 
 
-def test_a_member_gets_all_partitions_of_a_task() -> None:
-    partitions = {TaskId(0, p): [TopicPartition("left", p), TopicPartition("right", p)] for p in range(4)}
-    assignor = TaskAssignor(member, partitions, [])
-    members = {name: Member(frozenset(["left", "right"]), encode_subscription(member())) for name in ("a", "b", "c")}
-    assigned = assignor.assign({"left": 4, "right": 4}, members)
-    for tps, _ in assigned.values():
-        assert {tp.partition for tp in tps if tp.topic == "left"} == {tp.partition for tp in tps if tp.topic == "right"}
-    assert sorted(tp for tps, _ in assigned.values() for tp in tps) == sorted(
-        tp for tps in partitions.values() for tp in tps
+def reading(fingerprint: str, topics: dict[str, int], tasks: list[tuple[int, int]] = []) -> SubscriptionData:  # noqa: B006
+    return SubscriptionData(fingerprint, tasks, [], [SubtopologyData(0, topics, True)])
+
+
+def decided(own: SubscriptionData, **members: SubscriptionData) -> dict[str, list[TopicPartition]]:
+    """What a leader with the topology ``own`` gives to ``members``; all topics exist."""
+    topics = {
+        topic: count for data in members.values() for each in data.subtopologies for topic, count in each.topics.items()
+    }
+    assigned = TaskAssignor(lambda: own).assign(
+        topics, {name: Member(frozenset(topics), encode_subscription(data)) for name, data in members.items()}
     )
+    return {name: list(tps) for name, (tps, _) in assigned.items()}
+
+
+def test_a_member_gets_all_partitions_of_a_task() -> None:
+    data = reading("f", {"left": 4, "right": 3})
+    assigned = decided(data, a=data, b=data, c=data)
+    for tps in assigned.values():
+        left = {tp.partition for tp in tps if tp.topic == "left"}
+        assert {tp.partition for tp in tps if tp.topic == "right"} == left - {3}
+    everything = [TopicPartition("left", p) for p in range(4)] + [TopicPartition("right", p) for p in range(3)]
+    assert sorted(tp for tps in assigned.values() for tp in tps) == everything
+
+
+def test_only_the_version_that_runs_gets_tasks_even_when_a_leader_of_another_version_decides() -> None:
+    old, new = reading("old", {"left": 2}), reading("new", {"right": 3})
+    runs = reading("old", {"left": 2}, [(0, 0)])
+    for leader in (old, new):
+        assigned = decided(leader, a=runs, b=new, c=new)
+        assert assigned == {"a": [TopicPartition("left", 0), TopicPartition("left", 1)], "b": [], "c": []}
+
+
+def test_the_version_with_most_members_starts_when_none_runs_yet() -> None:
+    old, new = reading("old", {"left": 2}), reading("new", {"right": 2})
+    assert decided(old, a=old, b=new, c=new)["a"] == []
+    assert decided(old, a=old, b=old, c=new)["c"] == []
+
+
+def test_a_worker_says_that_it_waits_and_that_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    old, new = reading("old", {"left": 2}), reading("new", {"left": 2})
+    assignor = TaskAssignor(lambda: new)
+    for data in (old, new):
+        decision = assignor.assign({"left": 2}, {"m": Member(frozenset(["left"]), encode_subscription(data))})
+        assignor.assigned(*decision["m"])
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "this worker has another topology" in first
+    assert "this version takes over" in second
 
 
 def test_a_subscription_survives_the_round_trip() -> None:
-    data = SubscriptionData("f", [(0, 1)], [(1, 2)])
+    data = SubscriptionData("f", [(0, 1)], [(1, 2)], [SubtopologyData(0, {"left": 4}, True)])
     assert decode_subscription("m", encode_subscription(data)) == data
 
 
