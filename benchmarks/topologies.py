@@ -14,7 +14,7 @@ RUN = os.environ.get("BENCHMARK_ID", "bench")
 INPUT, OUTPUT, TABLE = f"{RUN}-in", f"{RUN}-out", f"{RUN}-table"
 
 
-class Event(msgspec.Struct):
+class Event(msgspec.Struct, frozen=True):
     user: str
     page: str
     amount: int
@@ -22,19 +22,19 @@ class Event(msgspec.Struct):
     kind: str
 
 
-class Paid(msgspec.Struct):
+class Paid(msgspec.Struct, frozen=True):
     user: str
     page: str
     cents: int
     seq: int
 
 
-class User(msgspec.Struct):
+class User(msgspec.Struct, frozen=True):
     user: str
     tier: str
 
 
-class Joint(msgspec.Struct):
+class Joint(msgspec.Struct, frozen=True):
     user: str
     amount: int
     seq: int

@@ -56,7 +56,7 @@ class StreamsConfig:
     state_apply_interval_ms: int = 10_000
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     replication_factor: int = -1
-    max_poll_records: int = 10_000
+    max_poll_records: int = 2_000
     max_task_idle_ms: int = 0
     deserialization_error: ErrorPolicy = "fail"
     processing_error: ErrorPolicy = "fail"

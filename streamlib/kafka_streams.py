@@ -5,10 +5,11 @@ Next: `runtime/worker`.
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from streamlib.clock import Clock, SystemClock
 from streamlib.config import StreamsConfig
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 # Drivers and the runtime are imported when they are used: looking at topics does not pay for RocksDB, the embedded
 # broker not for aiokafka, Kafka not for SQLite.
 
+T = TypeVar("T")
+
 DEFAULT_BROKER = "local:.streamlib"
+
+log = logging.getLogger(__name__)
 
 
 def connect(address: str, security: SecurityConfig | None = None, client_id: str = "streamlib") -> Transport:
@@ -101,9 +106,12 @@ class KafkaStreams:
         from streamlib.runtime.restore import LogRestoreListener  # noqa: PLC0415
 
         listener = self._listener or LogRestoreListener()
-        self._worker = await self._stack.enter_async_context(
-            open_worker(self.topology, self.config, self._transport, self._clock, self.metrics, listener)
-        )
+        opening = open_worker(self.topology, self.config, self._transport, self._clock, self.metrics, listener)
+        try:
+            self._worker = await _whole(self._stack.enter_async_context(opening), cancellable=True)
+        except asyncio.CancelledError:
+            await _whole(self._stack.aclose())
+            raise
         self._running = asyncio.create_task(self._worker.run(), name=f"streamlib {self.config.application_id}")
         return self
 
@@ -113,10 +121,13 @@ class KafkaStreams:
         try:
             await self.wait()
         finally:
-            if self._running is not None and not self._running.done():  # this exit was cancelled
-                self._running.cancel()
-                await asyncio.wait([self._running])
-            await self._stack.aclose()
+            await _whole(self._close())
+
+    async def _close(self) -> None:
+        if self._running is not None and not self._running.done():  # the exit was cancelled
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        await self._stack.aclose()
 
     def stop(self) -> None:
         """Ask the worker to commit and leave; returns at once."""
@@ -142,3 +153,26 @@ class KafkaStreams:
     def tasks(self) -> Mapping[str, str]:
         """The state of each task of this worker, by task id."""
         return {} if self._worker is None else self._worker.statistics()
+
+
+async def _whole(work: Coroutine[Any, Any, T], *, cancellable: bool = False) -> T:
+    """What ``work`` returns. However often the caller is cancelled, what is being closed gets closed.
+
+    Args:
+        work: Opens or closes something, in bounded time.
+        cancellable: Whether to hand the first cancellation on to it.
+    """
+    working = asyncio.ensure_future(work)
+    cancelled = False
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError:
+            if cancellable and not cancelled:
+                working.cancel()
+            cancelled = True
+    if cancelled:
+        if not working.cancelled() and (error := working.exception()) is not None:
+            log.warning("cancelled, and then: %s", error)
+        raise asyncio.CancelledError
+    return working.result()

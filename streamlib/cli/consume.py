@@ -120,15 +120,16 @@ class Printer:
         return len(lines)
 
     def _lines(self, tp: "TopicPartition", batch: "FetchedBatch", end: int | None) -> Iterator[bytes]:
-        import orjson
+        import msgspec
 
+        encode = msgspec.json.Encoder().encode
         for row, offset in enumerate(batch.offsets):
             if end is not None and offset >= end:
                 return
             where = f"topic={tp.topic} partition={tp.partition} offset={offset}"
             value = _decoded("value", self._values, batch.values[row], where)
             if self._values_only:
-                yield orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+                yield encode(value) + b"\n"
                 continue
             document = {
                 "topic": tp.topic,
@@ -139,7 +140,7 @@ class Printer:
                 "value": value,
                 "headers": [] if batch.headers is None else [[k, _header(v)] for k, v in batch.headers[row]],
             }
-            yield orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+            yield encode(document) + b"\n"
 
 
 def _decoded(part: str, form: Format, data: bytes | None, where: str) -> Any:

@@ -89,7 +89,9 @@ async def load(transport: "Transport", admin: "Admin", data: ModuleType) -> int:
 
     outputs = vars(_app("flights"))
     names = [*data.TOPICS, *(outputs[name] for name in ("DELAY_PER_CARRIER", "DEPARTURES_PER_HOUR"))]
-    await admin.create_topics([TopicSpec(name, PARTITIONS) for name in [*names, outputs["FLIGHTS_WITH_PLANES"]]])
+    keep = {"retention.ms": "-1"}  # the flights are of 2013: a broker would delete them for their age
+    names.append(outputs["FLIGHTS_WITH_PLANES"])
+    await admin.create_topics([TopicSpec(name, PARTITIONS, configs=keep) for name in names])
     producer = transport.producer()
     await producer.start()
     total = 0

@@ -56,14 +56,14 @@ def format_of(name: str) -> Format:
 
 
 def _plain(name: str) -> Format:
-    import orjson
+    import msgspec
 
     from streamlib import serdes
 
     if name == "string":
         return Format(name, serdes.STRING, str, _text, _same)
     if name == "json":
-        return Format(name, serdes.JSON, orjson.loads, _same, _same)
+        return Format(name, serdes.JSON, msgspec.json.decode, _same, _same)
     if name == "int64":
         return Format(name, serdes.INT64, int, _integer, _same)
     if name == "float64":

@@ -135,9 +135,9 @@ def _bytes(form: Format, value: Any) -> bytes | None:
 
 
 def _loads(text: str | bytes) -> Any:
-    import orjson
+    import msgspec
 
-    return orjson.loads(text)
+    return msgspec.json.decode(text)
 
 
 def _field(document: Any, name: str) -> Any:

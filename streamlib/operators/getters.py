@@ -3,7 +3,7 @@
 Source: KTableValueGetter and its implementations. Next: `join_table`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class TableGetter:
     rows: TableRows
     steps: tuple[Step, ...] = ()
 
-    def fetch(self, keys: list[Any]) -> list[Row | None]:
+    def fetch(self, keys: list[Any]) -> Sequence[Row | None]:
         """The stored rows of keys, none of which is None, in their order."""
         return self.rows.get_many(self.rows.raw_keys(keys)) if keys else []
 

@@ -6,14 +6,16 @@ headers. A row without a value cannot be joined; nor can one without a table key
 Source: KStreamKTableJoinProcessor; KIP-962 for left joins without key. Next: `sink`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamlib.operators.base import Forward, OperatorContext
 from streamlib.operators.getters import TableGetter
 from streamlib.operators.selection import picked
+from streamlib.operators.table_rows import Row
 from streamlib.operators.wiring import Wiring
 from streamlib.record import RecordBatch
+from streamlib.serdes.base import any_none
 from streamlib.topology.nodes import StreamGlobalTableJoin, StreamTableJoin
 
 
@@ -45,15 +47,15 @@ class TableLookup:
     def process(self, batch: RecordBatch) -> None:
         """Join each row; rows that cannot be joined are counted, rows without a match are not."""
         node, failed = self._node, self._context.errors.failed
-        table_keys, wanted = self._table_keys(batch)
-        found = iter(self._getter.fetch([key for key in table_keys if key is not None]))
-        compute, joiner, left, with_key = self._getter.compute, node.joiner, node.left, node.with_key
+        batch, table_keys = self._joinable(batch)
+        computed, compute = bool(self._getter.steps), self._getter.compute
+        joiner, left, with_key = node.joiner, node.left, node.with_key
         rows: list[int] = []
         values: list[Any] = []
-        for row in wanted:
-            key, value, table_key = batch.keys[row], batch.values[row], table_keys[row]
+        columns = zip(batch.keys, batch.values, table_keys, self._fetch(table_keys), strict=True)
+        for row, (key, value, table_key, found) in enumerate(columns):
             try:
-                right = None if table_key is None else compute(table_key, next(found))
+                right = None if found is None else compute(table_key, found) if computed else found[0]
                 if right is not None or left:
                     values.append(joiner(key, value, right) if with_key else joiner(value, right))
                     rows.append(row)
@@ -69,10 +71,19 @@ class TableLookup:
                 else picked(batch, rows, values)
             )
 
-    def _table_keys(self, batch: RecordBatch) -> tuple[list[Any], list[int]]:
-        """The table key of each row (None: no lookup), and the rows that take part."""
+    def _fetch(self, table_keys: list[Any]) -> Sequence[Row | None]:
+        """The table's stored row for each key; none for no key."""
+        if not any_none(table_keys):
+            return self._getter.fetch(table_keys)
+        found = iter(self._getter.fetch([key for key in table_keys if key is not None]))
+        return [None if key is None else next(found) for key in table_keys]
+
+    def _joinable(self, batch: RecordBatch) -> tuple[RecordBatch, list[Any]]:
+        """The rows that take part, and the table key of each (None: there is nothing to look up)."""
+        if self._select is None and not any_none(batch.values) and not any_none(batch.keys):
+            return batch, batch.keys
         node, metrics = self._node, self._context.metrics
-        table_keys: list[Any] = [None] * len(batch)
+        table_keys: list[Any] = []
         wanted: list[int] = []
         no_value = no_key = 0
         for row, (key, value) in enumerate(zip(batch.keys, batch.values, strict=True)):
@@ -90,13 +101,13 @@ class TableLookup:
             if table_key is None and not node.left:
                 no_key += 1
                 continue
-            table_keys[row] = table_key
+            table_keys.append(table_key)
             wanted.append(row)
         if no_value:
             metrics.dropped(node.name, "null-value", no_value)
         if no_key:
             metrics.dropped(node.name, "null-key", no_key)
-        return table_keys, wanted
+        return (batch if len(wanted) == len(batch) else picked(batch, wanted)), table_keys
 
 
 def stream_table_join(node: StreamTableJoin, wiring: Wiring) -> TableLookup:

@@ -6,19 +6,19 @@ knows yet. Rows are addressed by store key.
 Next: `materialized`, with which `aggregate`, `table_source` and `table` own tables; `getters`, for joins.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamlib.serdes.base import AnySerde
 from streamlib.state.base import TimestampedStore
-from streamlib.state.cache import TIMESTAMP, VALUE, WriteCache
+from streamlib.state.cache import VALUE, WriteCache
 from streamlib.state.spec import StoreSpec
 from streamlib.state.window import window_store_key
 
 ABSENT: Any = object()
 
-Row = tuple[Any, ...]
-"""Value and timestamp; what may follow them is of no concern."""
+Row = Sequence[Any]
+"""Value and timestamp; what may follow them is of no concern. To be read at once: a cached row changes in place."""
 
 
 class TableRows:
@@ -43,7 +43,7 @@ class TableRows:
         raws: list[Any] = self.spec.key_serde.serialize_many(keys)
         return raws
 
-    def get_many(self, keys: list[bytes]) -> list[Row | None]:
+    def get_many(self, keys: list[bytes]) -> Sequence[Row | None]:
         """Rows as they are now, in the order of ``keys``.
 
         Values that can be changed in place are the caller's own.
@@ -52,8 +52,7 @@ class TableRows:
         if cache is None:
             return self.store.get_many(keys)
         if self.spec.value_serde.immutable:
-            entries = cache.entries_of(keys)
-            return [None if entry[VALUE] is None else (entry[VALUE], entry[TIMESTAMP]) for entry in entries]
+            return [None if entry[VALUE] is None else entry for entry in cache.entries_of(keys)]
         isolate = isolated(self.spec.value_serde)
         cached = [cache.get(key) if cache.is_dirty(key) else ABSENT for key in keys]
         stored = iter(self.store.get_many([key for key, row in zip(keys, cached, strict=True) if row is ABSENT]))

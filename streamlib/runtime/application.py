@@ -22,6 +22,7 @@ from streamlib.runtime.assignor import TaskAssignor
 from streamlib.runtime.commit import Committer, Purger
 from streamlib.runtime.global_tables import GlobalTables
 from streamlib.runtime.internal_topics import ensure_topics, wanted_topics
+from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.partitions import TaskId, external_topics, resolve_partitions
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.rarely import Rarely
@@ -115,7 +116,9 @@ async def _open(
     consumer = transport.consumer(_group(topology, config, counts, directory, worker))
     repartition = [topology.physical_topic(name, application_id) for name in topology.repartition_topics]
     purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
-    worker.connect(consumer, Committer(producer, consumer, clock, config.state_apply_interval_ms), purger, companions)
+    pacing = Pacing(clock, config.loop_budget_ms // 2)  # a flush is followed by sending what was flushed
+    committer = Committer(producer, consumer, clock, config.state_apply_interval_ms, pacing)
+    worker.connect(consumer, committer, purger, watch, companions)
     # The consumer leaves the group first: whatever was not committed is no longer ours to deliver.
     stack.push_async_callback(worker.close)
     stack.push_async_callback(consumer.close)

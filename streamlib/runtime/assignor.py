@@ -54,7 +54,8 @@ class TaskAssignor:
         subtopologies = next(iter(workers.values())).subtopologies
         reads = {task: tps for each in subtopologies for task, tps in tasks_of(each).items()}
         stateful = {task for task in reads for each in subtopologies if each.stateful and each.number == task[0]}
-        tasks = assign_tasks(sorted(reads), stateful, workers)
+        in_turn = sorted(reads, key=lambda task: (task.partition, task.subtopology))  # each sub-topology is spread
+        tasks = assign_tasks(in_turn, stateful, workers)
         return {
             member: (
                 sorted(tp for task in tasks.get(member, ()) for tp in reads[task] if tp.topic in partitions),

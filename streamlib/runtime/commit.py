@@ -16,13 +16,13 @@ from collections.abc import Collection, Iterable
 
 from streamlib.clock import Clock
 from streamlib.record import TopicPartition
+from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.task import Task
 from streamlib.transport.base import Admin, Consumer, OffsetAndMetadata
 
 log = logging.getLogger(__name__)
 
-FLUSH_ROWS = 5_000
 APPLY_ROWS = 50_000  # of one task: more would hold memory, and the loop when they are applied
 
 
@@ -34,14 +34,18 @@ class Committer:
         consumer: The group member.
         clock: For yielding to the loop.
         apply_interval_ms: How long the engines may lag behind the changelogs.
+        pacing: How many rows to flush at a time.
     """
 
-    def __init__(self, producer: ProducerHolder, consumer: Consumer, clock: Clock, apply_interval_ms: int) -> None:
+    def __init__(
+        self, producer: ProducerHolder, consumer: Consumer, clock: Clock, apply_interval_ms: int, pacing: Pacing
+    ) -> None:
         self._producer = producer
         self._consumer = consumer
         self._clock = clock
         self._apply_interval = apply_interval_ms / 1000
         self._applied = clock.monotonic()
+        self._pacing = pacing
 
     async def commit(self, tasks: Collection[Task]) -> dict[TopicPartition, OffsetAndMetadata]:
         """Commit what ``tasks`` have taken; returns the input offsets committed.
@@ -53,7 +57,7 @@ class Committer:
         """
         moved = [task for task in tasks if task.dirty]
         for task in moved:
-            while task.flush(FLUSH_ROWS):
+            while self._flush(task):
                 await self._producer.current.drain()
                 await self._clock.sleep(0)
         acknowledged = await self._producer.current.flush()
@@ -69,6 +73,16 @@ class Committer:
             self._applied = self._clock.monotonic()
         await self.apply(task for task in tasks if overdue or not task.stores.may_lag(APPLY_ROWS))
         return offsets
+
+    def _flush(self, task: Task) -> bool:
+        """Flush as much as the loop may be held for; whether more remains."""
+        group = task.task_id.subtopology
+        rows = self._pacing.rows(group)
+        with self._pacing.measured() as pace:
+            more = task.flush(rows)
+            if more:
+                pace.rows, pace.group = rows, group
+        return more
 
     async def apply(self, tasks: Iterable[Task]) -> None:
         """Bring the engines of ``tasks``, which must be committed, up to their changelogs."""

@@ -27,8 +27,8 @@ from streamlib.transport.base import Admin, Consumer, Transport
 
 log = logging.getLogger(__name__)
 
-POLL_RECORDS = 50_000
-APPLY_ROWS = 100_000
+POLL_RECORDS = 10_000
+APPLY_ROWS = 50_000
 READ_CACHE_BYTES = 16 * 1024 * 1024
 
 

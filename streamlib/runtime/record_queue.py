@@ -1,8 +1,8 @@
 """The records of one input partition that wait for their task: decoded by column, handed out in runs.
 
 A task takes the run of records at the head of the queue whose timestamps are not above the other queues' heads, so
-merging inputs by time keeps batches whole. Decoding and timestamp extraction happen when a fetched batch reaches the
-head, a column at a time; only a batch that fails is gone through record by record.
+merging inputs by time keeps batches whole. Decoding and timestamp extraction happen when records reach the head, a
+column of as many as are wanted at a time; only a column that fails is gone through record by record.
 
 Source: RecordQueue, PartitionGroup. Next: `task`, which takes the runs; `operators/fusion`.
 """
@@ -65,14 +65,18 @@ class RecordQueue:
         self.buffered += len(batch)
         self.fetch_offset = batch.next_offset
 
-    def head_time(self) -> int | None:
-        """Timestamp of the next record, or None when the queue is empty."""
-        head = self._ready_head()
+    def head_time(self, max_rows: int | None = None) -> int | None:
+        """Timestamp of the next record, or None when the queue is empty.
+
+        Args:
+            max_rows: How many records to decode at a time, since a serde may be slow; None for all that came together.
+        """
+        head = self._ready_head(max_rows)
         return None if head is None else head.timestamps[self._taken]
 
     def take(self, up_to_ms: int | None, max_rows: int) -> RecordBatch:
         """The next run: at most ``max_rows`` rows, none but the first with a timestamp above ``up_to_ms``."""
-        head = self._ready_head()
+        head = self._ready_head(max_rows)
         assert head is not None, "take() on an empty queue"
         first, last = self._taken, min(len(head), self._taken + max_rows)
         if up_to_ms is not None:
@@ -98,15 +102,18 @@ class RecordQueue:
             self.next_offset = head.offsets[last]
         return run
 
-    def _ready_head(self) -> RecordBatch | None:
+    def _ready_head(self, max_rows: int | None) -> RecordBatch | None:
         """The decoded batch at the head; batches of which nothing is left are stepped over."""
         while self._head is None and self._fetched:
             fetched = self._fetched.popleft()
+            if max_rows is not None and len(fetched) > max_rows:
+                fetched, rest = _split(fetched, max_rows)
+                self._fetched.appendleft(rest)
             decoded = self._decode(fetched)
             self.buffered -= len(fetched) - len(decoded)
             if len(decoded):
                 self._head, self._head_end, self._taken = decoded, fetched.next_offset, 0
-            elif not self._fetched:
+            else:
                 self.next_offset = fetched.next_offset
         return self._head
 
@@ -200,3 +207,25 @@ class RecordQueue:
         """Rows dropped for a negative timestamp since the last call."""
         count, self._negative = self._negative, 0
         return count
+
+
+def _split(batch: FetchedBatch, rows: int) -> tuple[FetchedBatch, FetchedBatch]:
+    """The first so many rows, and the others."""
+    headers = batch.headers
+    first = FetchedBatch(
+        batch.keys[:rows],
+        batch.values[:rows],
+        batch.timestamps[:rows],
+        batch.offsets[:rows],
+        headers[:rows] if headers is not None else None,
+        batch.offsets[rows],
+    )
+    rest = FetchedBatch(
+        batch.keys[rows:],
+        batch.values[rows:],
+        batch.timestamps[rows:],
+        batch.offsets[rows:],
+        headers[rows:] if headers is not None else None,
+        batch.next_offset,
+    )
+    return first, rest

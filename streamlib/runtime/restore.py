@@ -15,17 +15,19 @@ from typing import Any, Protocol
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
-from streamlib.errors import BrokerUnavailableError, OffsetOutOfRangeError, TaskCorruptedError
-from streamlib.record import TopicPartition
+from streamlib.errors import BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError, TaskCorruptedError
+from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.offset_metadata import decode_partition_time
+from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.task import Task
 from streamlib.transport.base import Admin, Consumer, OffsetAndMetadata, Transport
 
 log = logging.getLogger(__name__)
 
-POLL_RECORDS = 50_000
-APPLY_ROWS = 100_000
+POLL_RECORDS = 10_000
+APPLY_ROWS = 50_000
 RETRY_SECONDS = 1.0
+MISSES = 3  # right after a broker has started it may not know all topics yet
 
 Positions = dict[TopicPartition, tuple[int, int]]
 
@@ -89,6 +91,7 @@ class Restorer:
         self._config = config
         self._clock = clock
         self._listener = listener
+        self._outage = Rarely(clock)
 
     async def run(self, tasks: Collection[Task], group: Consumer, finished: Callable[[Task, Positions], None]) -> None:
         """Restore ``tasks``; calls ``finished`` for each as soon as it is complete. Cancel it to stop.
@@ -96,18 +99,25 @@ class Restorer:
         While the broker is away it waits and tries again.
 
         Raises:
+            MissingTopicError: An input or a changelog does not exist.
             TaskCorruptedError: Local state lies outside its changelog; ``task`` names it.
             OffsetOutOfRangeError: Committed input offsets lie outside the log, and the policy is to fail.
         """
         left = list(tasks)
+        misses = 0
         while left:
             try:
                 positions = await self._positions(left, group)
-                await self._restore(left, positions, finished)
-                return
+                if await self._restore(left, positions, finished):
+                    return
             except BrokerUnavailableError as error:
-                log.warning("restoring waits for the broker: %s", error)
-                await self._clock.sleep(RETRY_SECONDS)
+                if self._outage.now():
+                    log.warning("restoring waits for the broker at %s: %s", self._transport.address, error)
+            except MissingTopicError:
+                misses += 1
+                if misses == MISSES:
+                    raise
+            await self._clock.sleep(RETRY_SECONDS)
 
     async def _positions(self, tasks: Collection[Task], group: Consumer) -> Positions:
         """Where each input goes on: the committed offset, or what the reset policy says."""
@@ -144,8 +154,12 @@ class Restorer:
 
     async def _restore(
         self, tasks: list[Task], positions: Positions, finished: Callable[[Task, Positions], None]
-    ) -> None:
-        """Read all changelogs of ``tasks`` with one consumer; removes finished tasks from the list."""
+    ) -> bool:
+        """Read all changelogs of ``tasks`` with one consumer; removes finished tasks from the list.
+
+        Returns:
+            False when a changelog was cut where it was being read: begin again with its new bounds.
+        """
         waiting: dict[TopicPartition, _Changelog] = {}
         for task in tasks:
             task.stores.discard()
@@ -160,28 +174,34 @@ class Restorer:
             reader.assign({tp: changelog.next_offset for tp, changelog in waiting.items()})
             self._finish(tasks, waiting, positions, finished)
             while waiting:
-                polled = await reader.poll(waiting.keys(), max_records=POLL_RECORDS, timeout_ms=100)
-                for tp, batch in polled.items():
-                    rows = [row for row, key in enumerate(batch.keys) if key is not None]
-                    changelog = waiting[tp]
-                    store = changelog.task.stores.stores[changelog.store]
-                    if len(rows) == len(batch):
-                        store.restore(batch.keys, batch.values, batch.timestamps)
-                    else:
-                        store.restore(
-                            [batch.keys[row] for row in rows],
-                            [batch.values[row] for row in rows],
-                            [batch.timestamps[row] for row in rows],
-                        )
-                    changelog.next_offset = batch.next_offset
+                for tp, batch in (await reader.poll(waiting, max_records=POLL_RECORDS, timeout_ms=100)).items():
+                    await self._take(batch, waiting[tp])
                     self._listener.progressed(tp, len(batch))
-                    if store.pending_rows >= APPLY_ROWS:
-                        await self._apply(changelog)
-                    await self._clock.sleep(0)
                 await self._complete(reader, waiting)
                 self._finish(tasks, waiting, positions, finished)
+        except OffsetOutOfRangeError as error:
+            log.warning("restoring begins again: %s", error)
+            return False
         finally:
             await reader.close()
+        return True
+
+    async def _take(self, batch: FetchedBatch, changelog: _Changelog) -> None:
+        """Apply records of a changelog; those without a key, which are not streamlib's, are left out."""
+        store = changelog.task.stores.stores[changelog.store]
+        rows = [row for row, key in enumerate(batch.keys) if key is not None]
+        if len(rows) == len(batch):
+            store.restore(batch.keys, batch.values, batch.timestamps)
+        else:
+            store.restore(
+                [batch.keys[row] for row in rows],
+                [batch.values[row] for row in rows],
+                [batch.timestamps[row] for row in rows],
+            )
+        changelog.next_offset = batch.next_offset
+        if store.pending_rows >= APPLY_ROWS:
+            await self._apply(changelog)
+        await self._clock.sleep(0)
 
     async def _changelogs(self, tasks: Collection[Task]) -> dict[TopicPartition, _Changelog]:
         """Each changelog with where to begin and where to end."""

@@ -94,7 +94,7 @@ class Task:
         self.state = TaskState.CREATED
         self._pipeline = pipeline
         self._context = context
-        self._dirty: set[TopicPartition] = set()
+        self._committed: dict[TopicPartition, int] = {}
         self._idle_since_ms: int | None = None
 
     def __repr__(self) -> str:
@@ -109,8 +109,8 @@ class Task:
         """Begin at (offset, partition time) of each input."""
         for tp, (offset, partition_time) in positions.items():
             self.queues[tp].start(offset, partition_time)
+            self._committed[tp] = offset
         self.stream_time = max((queue.partition_time for queue in self.queues.values()), default=-1)
-        self._dirty.clear()
 
     @property
     def buffered(self) -> int:
@@ -122,9 +122,8 @@ class Task:
 
         Source: PartitionGroup.readyToProcess.
         """
-        heads = {tp: queue.head_time() for tp, queue in self.queues.items()}
-        empty = [tp for tp, head in heads.items() if head is None]
-        if len(empty) == len(heads):
+        empty = [tp for tp, queue in self.queues.items() if not queue.buffered]
+        if len(empty) == len(self.queues):
             return False
         if not empty:
             self._idle_since_ms = None
@@ -138,23 +137,25 @@ class Task:
     def process(self, max_rows: int) -> int:
         """Take one run of records, at most ``max_rows``, through the operators; returns how many.
 
+        None is taken when the records of an input all turn out to be skipped: ask again whether the task is `ready`.
+
         Raises:
             ProcessingError, DeserializationError, SerdeError: The policy is to fail: the worker stops, and nothing
                 since the last commit counts.
         """
+        waiting = [queue for queue in self.queues.values() if queue.buffered]
         heads = sorted(
             (head, position, queue)
-            for position, queue in enumerate(self.queues.values())
-            if (head := queue.head_time()) is not None
+            for position, queue in enumerate(waiting)
+            if (head := queue.head_time(max_rows)) is not None
         )
-        if not heads:
+        if not heads or len(heads) < len(waiting):
             return 0
         queue = heads[0][2]
         run = queue.take(heads[1][0] if len(heads) > 1 else None, max_rows)
         if negative := queue.take_negative_count():
             self._context.metrics.dropped(queue.source.name, "negative-timestamp", negative)
         self._context.tp = queue.tp
-        self._dirty.add(queue.tp)
         entry = self._pipeline.sources[queue.source.name]
         if entry.record_order and len(run) > 1:
             for row in _rows(run):
@@ -173,18 +174,19 @@ class Task:
     @property
     def dirty(self) -> bool:
         """Whether anything was taken since the last commit."""
-        return bool(self._dirty)
+        return any(queue.next_offset != self._committed.get(tp) for tp, queue in self.queues.items())
 
     def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """What to commit for the inputs that moved."""
         return {
-            tp: OffsetAndMetadata(self.queues[tp].next_offset, encode_partition_time(self.queues[tp].partition_time))
-            for tp in self._dirty
+            tp: OffsetAndMetadata(queue.next_offset, encode_partition_time(queue.partition_time))
+            for tp, queue in self.queues.items()
+            if queue.next_offset != self._committed.get(tp)
         }
 
     def committed(self) -> None:
         """Everything so far is committed."""
-        self._dirty.clear()
+        self._committed = {tp: queue.next_offset for tp, queue in self.queues.items()}
         for store, count in self.stores.take_expired().items():
             self._context.metrics.dropped(store, "expired", count)
 
@@ -192,7 +194,6 @@ class Task:
         """Forget everything since the last commit; the task must be restored before it runs again."""
         self.stores.discard()
         self._pipeline.discard()
-        self._dirty.clear()
         if self.state in (TaskState.RUNNING, TaskState.SUSPENDED):
             self.transition(TaskState.RESTORING)
 

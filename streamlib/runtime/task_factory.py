@@ -20,6 +20,8 @@ from streamlib.state.stores import open_store
 from streamlib.topology.nodes import Source
 from streamlib.topology.topology import Subtopology, Topology
 
+READ_CACHE_SHARE = 4  # a store's clean rows get a quarter of what its write cache may hold, on top of it
+
 
 @dataclass(frozen=True)
 class TaskFactory:
@@ -108,6 +110,6 @@ class TaskFactory:
                 if spec.source_topic is None:  # else whoever fills the topic logs
                     writer = ChangelogTopicWriter(self.producer, changelogs[spec.name])
             opened[spec.name] = open_store(
-                spec, by_kind[spec.persistent], writer, cache_bytes=cache_bytes // len(specs)
+                spec, by_kind[spec.persistent], writer, cache_bytes=cache_bytes // (READ_CACHE_SHARE * len(specs))
             )
         return TaskStores(opened, {spec.name: by_kind[spec.persistent] for spec in specs}, changelogs)

@@ -82,36 +82,43 @@ class TopicWatch:
         """Watch until cancelled.
 
         Raises:
-            MissingTopicError: Topics were deleted; all are named.
-            InternalTopicError: Source or internal topics have another number of partitions.
+            MissingTopicError, InternalTopicError: As `look`, once it is certain.
         """
         misses = 0
         while True:
             await self._clock.sleep(DOUBT_SECONDS if misses else SECONDS)
             try:
-                found = await self._admin.partition_counts(list(self._topics))
+                await self.look()
+                misses = 0
             except BrokerUnavailableError:
-                continue
-            misses = misses + 1 if self._topics.keys() - found.keys() else 0
-            if misses >= MISSES:
-                raise MissingTopicError(self._missing(found))
-            if changed := self._changed(found):
-                raise InternalTopicError(changed)
+                pass
+            except MissingTopicError:
+                misses += 1
+                if misses >= MISSES:
+                    raise
 
-    def _missing(self, found: Mapping[str, int]) -> str:
-        lines = [
+    async def look(self) -> None:
+        """Look once.
+
+        Raises:
+            MissingTopicError: Topics are not there; all are named, with what to do.
+            InternalTopicError: Source or internal topics have another number of partitions than at the start.
+            BrokerUnavailableError: Nobody answers.
+        """
+        found = await self._admin.partition_counts(list(self._topics))
+        missing = [
             f'the {topic.kind} topic "{name}" does not exist any more. {_MENDS[topic.kind]}.'
             for name, topic in sorted(self._topics.items())
             if name not in found
         ]
-        return "\n".join(lines)
-
-    def _changed(self, found: Mapping[str, int]) -> str:
-        lines = [
+        if missing:
+            raise MissingTopicError("\n".join(missing))
+        changed = [
             f'the {topic.kind} topic "{name}" has {found[name]} partitions now, it had {topic.partitions} when this '
             "worker started. Start all workers again, so that every partition is read; an application with state "
             "needs streamlib reset or a new application id for that."
             for name, topic in sorted(self._topics.items())
-            if topic.kind != "sink" and found.get(name, topic.partitions) != topic.partitions
+            if topic.kind != "sink" and found[name] != topic.partitions
         ]
-        return "\n".join(lines)
+        if changed:
+            raise InternalTopicError("\n".join(changed))

@@ -12,6 +12,7 @@ Source: StreamThread, TaskManager. Next: `task`.
 import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
@@ -19,6 +20,7 @@ from streamlib.errors import (
     BrokerUnavailableError,
     CommitError,
     DeliveryError,
+    MissingTopicError,
     OffsetOutOfRangeError,
     TaskCorruptedError,
 )
@@ -26,6 +28,7 @@ from streamlib.metrics import Metrics
 from streamlib.record import TopicPartition
 from streamlib.runtime.assignment import Assignment
 from streamlib.runtime.commit import Committer, Purger
+from streamlib.runtime.outage import Outage
 from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.producer_holder import ProducerHolder
@@ -34,6 +37,7 @@ from streamlib.runtime.restore import Positions, Restorer, cancelled
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_state import TaskState
+from streamlib.runtime.topic_watch import TopicWatch
 from streamlib.transport.base import Consumer, GroupMetadata, Transport
 
 log = logging.getLogger(__name__)
@@ -64,7 +68,6 @@ class Worker:
     ) -> None:
         self.tasks: dict[TaskId, Task] = {}
         self._config = config
-        self._transport = transport
         self._factory = factory
         self._producer = producer
         self._restorer = restorer
@@ -81,11 +84,16 @@ class Worker:
         self._background: set[asyncio.Task[None]] = set()
         self._dropped = False  # uncommitted work was dropped: the producer must be renewed, the tasks restored
         self._last_commit = clock.monotonic()
-        self._outage = Rarely(clock)
+        self._outage = Outage(transport, clock)
         self._repetition = Rarely(clock)
 
     def connect(
-        self, consumer: Consumer, committer: Committer, purger: Purger, companions: "Sequence[asyncio.Task[None]]"
+        self,
+        consumer: Consumer,
+        committer: Committer,
+        purger: Purger,
+        watch: TopicWatch,
+        companions: "Sequence[asyncio.Task[None]]",
     ) -> None:
         """Give the worker its group membership, made with the worker itself as the listener.
 
@@ -93,12 +101,14 @@ class Worker:
             consumer: The member.
             committer: Commits as that member.
             purger: Deletes consumed repartition records.
+            watch: Knows what a missing topic was for.
             companions: What goes on beside it without end; the worker stops with their errors.
         """
         self._companions = companions
         self._consumer = consumer
         self._committer = committer
         self._purger = purger
+        self._watch = watch
 
     # ---- the group's callbacks: take notes, commit, return ---------------------------------------------
 
@@ -158,14 +168,18 @@ class Worker:
         while not self._stop.is_set():
             try:
                 await self._turn()
+                self._outage.over()
                 failures = 0
                 continue
             except BrokerUnavailableError as error:
                 # Nothing to drop: what was appended is still on its way, and the next commit commits what was taken.
-                if self._outage.now():
-                    log.warning("waiting for the broker at %s: %s", self._transport.address, error)
+                await self._outage.goes_on(error)
             except (DeliveryError, CommitError) as error:
                 await self._start_over(error)
+            except MissingTopicError:
+                with suppress(BrokerUnavailableError):
+                    await self._watch.look()  # raises the same with more to say, unless it was another topic
+                raise
             failures += 1
             await self._pause(min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2 ** min(failures, 10)))
         await self._last_words()

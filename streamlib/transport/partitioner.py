@@ -5,13 +5,20 @@ Kafka and streamlib applications must agree on it, or a table and a stream of on
 Next: `runtime/record_collector`, which cuts a column into one column for each partition.
 """
 
+import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import iter_unpack
 
 _SEED = 0x9747B28C
 _MULTIPLIER = 0x5BD1E995
 _MASK = 0xFFFFFFFF
+_POSITIVE = 0x7FFFFFFF
 _GENERATION_SIZE = 131_072
+
+# Keys of one length are hashed together, many times as fast as one by one: integers as vectors of 64-bit lanes.
+_FEWEST_PER_LENGTH = 64
+_LANES_STEP = 256
 
 
 def murmur2(data: bytes) -> int:
@@ -39,7 +46,54 @@ def partition_for(key: bytes, partitions: int) -> int:
 
     Source: `org.apache.kafka.clients.producer.internals.BuiltInPartitioner.partitionForKey`.
     """
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
+    return (murmur2(key) & _POSITIVE) % partitions
+
+
+def murmur2_many(keys: Sequence[bytes], bits: int = _MASK) -> list[int]:
+    """The 32-bit hashes of keys of one length, unsigned, or some ``bits`` of them.
+
+    Each 32-bit word of all keys is one integer, in two halves, so that every word has 64 bits of room: a product of two
+    words does not reach the next lane, and what a shift brings over from there is masked away.
+    """
+    length = len(keys[0])
+    words = max(1, (length + 3) // 4)
+    padding = bytes(words * 4 - length)
+    columns = memoryview(padding.join(keys) + padding).cast("I")
+    count = (len(keys) // 2 // _LANES_STEP + 1) * _LANES_STEP
+    low = _lanes(count, _MASK)
+    halves = [_lanes(count, _SEED ^ length)] * 2
+    for word in range(words):
+        column = int.from_bytes(columns[word::words].tobytes(), "little")
+        for half in (0, 1):
+            hashed, mixed = halves[half], (column >> 32 * half) & low
+            if word < length // 4:
+                mixed = mixed * _MULTIPLIER & low
+                mixed ^= (mixed >> 24) & low
+                halves[half] = (hashed * _MULTIPLIER ^ mixed * _MULTIPLIER) & low
+            elif length:  # the last bytes, less than a word of them
+                halves[half] = (hashed ^ mixed) * _MULTIPLIER & low
+    for half in (0, 1):
+        hashed = halves[half]
+        hashed ^= (hashed >> 13) & low
+        hashed = hashed * _MULTIPLIER & low
+        halves[half] = hashed ^ ((hashed >> 15) & low)
+    merged = ((halves[0] | halves[1] << 32) & _lanes(count, bits | bits << 32)).to_bytes(count * 8, "little")
+    if bits < 256:
+        return list(merged[: len(keys) * 4 : 4])
+    return memoryview(merged).cast("I")[: len(keys)].tolist()
+
+
+def _spread(keys: Sequence[bytes], partitions: int) -> list[int]:
+    """The partitions of keys of one length."""
+    if partitions & (partitions - 1) == 0:  # of a power of two the last bits are the remainder
+        return murmur2_many(keys, partitions - 1)
+    return [(hashed & _POSITIVE) % partitions for hashed in murmur2_many(keys)]
+
+
+@lru_cache(maxsize=256)
+def _lanes(count: int, word: int) -> int:
+    """The same word in every lane."""
+    return int.from_bytes(word.to_bytes(8, "little") * count, "little")
 
 
 class _Partitions(dict[bytes, int]):
@@ -67,8 +121,8 @@ class _Partitions(dict[bytes, int]):
 class Partitioner:
     """Maps columns of keys to partitions; one for each producer.
 
-    It remembers the partitions of up to 262,144 keys for each width of topics: hashing a key in Python costs about as
-    much as all else a record goes through on its way out.
+    Long columns are hashed as vectors, a key of 7 bytes in less than 0.1 µs. Of keys in short columns it remembers the
+    partitions, up to 262,144 for each width of topics, since hashing one by itself takes more than a microsecond.
     """
 
     def __init__(self) -> None:
@@ -88,12 +142,26 @@ class Partitioner:
         """
         if partitions == 1:
             return [0] * len(keys)
-        known = self._by_width.get(partitions)
-        if known is None:
-            known = self._by_width[partitions] = _Partitions(partitions)
-        if None not in keys:
-            return list(map(known.__getitem__, keys))  # type: ignore[arg-type]
-        turn = self._turns.get(topic, 0)
-        self._turns[topic] = turn + 1
-        sticky = turn % partitions
-        return [sticky if key is None else known[key] for key in keys]
+        if None in keys:
+            turn = self._turns.get(topic, 0)
+            self._turns[topic] = turn + 1
+            sticky = turn % partitions
+            given = iter(self._hashed([key for key in keys if key is not None], partitions))
+            return [sticky if key is None else next(given) for key in keys]
+        return self._hashed(keys, partitions)  # type: ignore[arg-type]
+
+    def _hashed(self, keys: Sequence[bytes], partitions: int) -> list[int]:
+        lengths = set(map(len, keys))
+        if sys.byteorder != "little" or len(lengths) * _FEWEST_PER_LENGTH > len(keys):
+            known = self._by_width.get(partitions)
+            if known is None:
+                known = self._by_width[partitions] = _Partitions(partitions)
+            return list(map(known.__getitem__, keys))
+        if len(lengths) == 1:
+            return _spread(keys, partitions)
+        chosen = [0] * len(keys)
+        for length in lengths:
+            rows = [row for row, key in enumerate(keys) if len(key) == length]
+            for row, partition in zip(rows, _spread([keys[row] for row in rows], partitions), strict=True):
+                chosen[row] = partition
+        return chosen

@@ -19,6 +19,7 @@ from pathlib import Path
 from streamlib import StreamsBuilder, serdes
 from streamlib.kafka_streams import KafkaStreams
 from streamlib.record import TopicPartition
+from streamlib.runtime.restore import RestoreListener
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import Admin, TopicSpec
 from streamlib.transport.kafka.transport import KafkaTransport
@@ -133,20 +134,27 @@ class Counting:
             self._admin = await self._transport.admin()
         return self._admin
 
-    def worker(self, name: str, *arguments: str, **settings: object) -> Worker:
-        """Start a worker process."""
+    def worker(self, name: str, *arguments: str, state: str | None = None, **settings: object) -> Worker:
+        """Start a worker process, with a state directory of its own or that of an earlier one."""
         pairs = {**SETTINGS, **settings}
         options = [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
         command = [sys.executable, "-m", "streamlib", "worker", "app:topology", *arguments]
-        command += ["--broker", f"kafka://{self.broker}", "--state-dir", str(self.folder / name), *options]
+        command += ["--broker", f"kafka://{self.broker}", "--state-dir", str(self.folder / (state or name)), *options]
         worker = Worker(command, self.folder / f"{name}.log", self.folder)
         self.workers.append(worker)
         return worker
 
-    def streams(self, name: str, topology: Topology | None = None, **settings: object) -> KafkaStreams:
+    def streams(
+        self,
+        name: str,
+        topology: Topology | None = None,
+        listener: RestoreListener | None = None,
+        **settings: object,
+    ) -> KafkaStreams:
         """The application in this process."""
         pairs = {**SETTINGS, "state_dir": self.folder / name, **settings}
-        return KafkaStreams(topology or counting(self.name), pairs, broker=f"kafka://{self.broker}")
+        broker = f"kafka://{self.broker}"
+        return KafkaStreams(topology or counting(self.name), pairs, broker=broker, listener=listener)
 
     async def write(self, records: int) -> None:
         """Write the next words, and return once the broker has them."""

@@ -7,7 +7,15 @@ import pytest
 
 from streamlib import KafkaStreams, StreamsBuilder, serdes
 from streamlib.clock import SystemClock
-from streamlib.errors import BrokerUnavailableError, CommitError, DeliveryError, MissingTopicError, ProcessingError
+from streamlib.errors import (
+    BrokerUnavailableError,
+    CommitError,
+    DeliveryError,
+    MissingTopicError,
+    OffsetOutOfRangeError,
+    ProcessingError,
+    TransportError,
+)
 from streamlib.transport.memory import MemoryTransport
 from tests.runtime.flaky import Faults, FlakyTransport
 
@@ -31,6 +39,13 @@ class Impatient(SystemClock):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.01))
+
+
+class Hasty(Impatient):
+    """Time passes a hundred times as fast."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() * 100
 
 
 def flaky(app, faults: Faults, **settings) -> KafkaStreams:
@@ -140,12 +155,29 @@ async def test_a_long_outage_is_told_in_one_line(app, caplog) -> None:
         assert told == ["waiting for the broker at memory:: member.poll found no broker"]
 
 
+@pytest.mark.slow
+async def test_a_worker_that_alone_finds_no_broker_gives_up_in_the_end(app) -> None:
+    await prepared(app)
+    faults = Faults()
+    faults.fail("member.commit", 1_000_000)
+    settings = {"commit_interval_ms": 50, "state_dir": app.state_dir / "flaky"}
+    transport = FlakyTransport(app.transport(), faults)
+    streams = KafkaStreams(counting(), settings, transport=transport, clock=Hasty())
+    await streams.__aenter__()
+    async with asyncio.timeout(20):
+        with pytest.raises(TransportError, match=r"cannot go on, although .* answers new connections.*member.commit"):
+            await streams.wait()
+    with pytest.raises(TransportError):
+        await streams.__aexit__()
+
+
 async def test_a_stop_does_not_wait_for_a_broker_that_is_away(app) -> None:
     await prepared(app)
     faults = Faults()
     async with flaky(app, faults, shutdown_timeout_ms=500) as streams:
         await app.drained(streams, "in", "counting-counts-repartition")
         faults.fail("member.poll", 1_000_000)
+        faults.fail("transport.admin", 1_000_000)
         async with asyncio.timeout(20):
             while faults.calls["member.poll"] < 5:
                 await asyncio.sleep(0.02)
@@ -182,19 +214,46 @@ async def test_committed_rows_of_a_store_without_changelog_survive_dropped_work(
     assert await counts(app) == {"a": 15}
 
 
-async def test_a_deleted_changelog_stops_the_worker_with_its_name_and_the_mend(app) -> None:
+@pytest.mark.parametrize(
+    ("topic", "message"),
+    [
+        ("in", 'the source topic "in" does not exist any more. Create it again, or take it out of the topology'),
+        ("out", 'the sink topic "out" does not exist any more. Create it again'),
+        (
+            "counting-counts-repartition",
+            'the repartition topic "counting-counts-repartition" does not exist any more. Records',
+        ),
+        ("counting-counts-changelog", 'the changelog topic "counting-counts-changelog" .*streamlib reset'),
+    ],
+)
+async def test_a_deleted_topic_stops_the_worker_with_its_name_and_the_mend(app, topic: str, message: str) -> None:
     async def run_into_a_deletion() -> None:
         async with app.opened() as transport, flaky(app, Faults()) as streams:
             await app.drained(streams, "in", "counting-counts-repartition")
             admin = await transport.admin()
-            await admin.delete_topics(["counting-counts-changelog"])
+            await admin.delete_topics([topic])
             await admin.close()
             async with asyncio.timeout(20):
                 await streams.wait()
 
     await prepared(app)
-    with pytest.raises(MissingTopicError, match=r'the changelog topic "counting-counts-changelog".*streamlib reset'):
+    with pytest.raises(MissingTopicError, match=message):
         await run_into_a_deletion()
+
+
+@pytest.mark.parametrize(
+    "error", [OffsetOutOfRangeError("cut"), BrokerUnavailableError("away"), MissingTopicError("new")]
+)
+async def test_restoring_begins_again_after_a_passing_error(app, error: Exception) -> None:
+    await prepared(app)
+    await app.run(counting(), "in", "counting-counts-repartition", worker="first")
+    await app.produce("in", [(None, f"w{n % 5}", n) for n in range(100)])
+    faults = Faults()
+    faults.fail("reader.poll", 2, error)
+    async with flaky(app, faults) as streams:
+        await app.drained(streams, "in", "counting-counts-repartition")
+    assert faults.calls["reader.poll"] > 2
+    assert await counts(app) == dict.fromkeys(("w0", "w1", "w2", "w3", "w4"), 40)
 
 
 class Freezable(SystemClock):
@@ -215,6 +274,7 @@ class Freezable(SystemClock):
         await self._runs.wait()
 
 
+@pytest.mark.slow
 async def test_a_worker_that_was_expelled_while_idle_does_not_go_on_where_it_stood(app) -> None:
     await prepared(app)
     quick = {"session_timeout_ms": 300, "heartbeat_interval_ms": 50, "repartition_purge_interval_ms": 0}

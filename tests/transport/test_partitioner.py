@@ -1,11 +1,14 @@
 """Keys go where Kafka's Java producer sends them."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streamlib.transport.partitioner import Partitioner, murmur2, partition_for
+from streamlib.transport.partitioner import Partitioner, murmur2, murmur2_many, partition_for
 
 GOLDEN = json.loads((Path(__file__).parent / "murmur2.json").read_text())
 KEYS = [bytes.fromhex(row["key"]) for row in GOLDEN]
@@ -56,3 +59,22 @@ def test_keyless_records_share_a_partition_within_a_column_and_take_turns_betwee
     assert [row[0] for row in chosen] == [0, 1, 2, 0]
     assert all(row[0] == row[2] and row[1] == partition_for(b"abc", 3) for row in chosen)
     assert partitioner.partitions("other", column, 3)[0] == 0
+
+
+@given(st.data(), st.integers(1, 300), st.integers(2, 9))
+def test_a_long_column_goes_where_its_keys_go_one_by_one(data, count: int, partitions: int) -> None:
+    lengths = data.draw(st.lists(st.integers(0, 40), min_size=1, max_size=3))
+    seeded = data.draw(st.randoms(use_true_random=False))
+    keys = [seeded.randbytes(seeded.choice(lengths)) for _ in range(count)]
+    assert Partitioner().partitions("t", keys, partitions) == [partition_for(key, partitions) for key in keys]
+
+
+@pytest.mark.parametrize("length", range(18))
+def test_hashing_as_a_vector_is_murmur2(length: int) -> None:
+    seeded = random.Random(length)
+    keys = [seeded.randbytes(length) for _ in range(600)]
+    assert [signed(hashed) for hashed in murmur2_many(keys)] == [murmur2(key) for key in keys]
+
+
+def signed(hashed: int) -> int:
+    return hashed - (1 << 32) if hashed >> 31 else hashed

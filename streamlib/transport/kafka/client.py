@@ -138,6 +138,8 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             return await super().send(node_id, request, **options)
         except NodeNotReadyError:
             raise  # not sent at all
+        except RuntimeError as error:
+            raise _refused_write(error, node_id) from error  # nor was this
         except BaseException:
             self.unanswered = True
             raise
@@ -156,7 +158,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
                 continue
             try:
                 metadata = await connection.send(request)
-            except (KafkaError, TimeoutError) as error:
+            except (KafkaError, TimeoutError, RuntimeError) as error:
                 logger.info("no metadata from node %s: %s", node, describe(error))
                 continue
             if not metadata.brokers:
@@ -213,6 +215,11 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         return BrokerUnavailableError(
             f"no Kafka broker answers at {self._address}: {describe(failure)}. Is it running, and is the address right?"
         )
+
+
+def _refused_write(error: RuntimeError, node_id: int) -> KafkaConnectionError:
+    """With uvloop a RuntimeError comes where asyncio only warns: at a write to a connection just closed."""
+    return KafkaConnectionError(f"the connection to node {node_id} was just closed: {error}")
 
 
 async def retrying(

@@ -49,7 +49,7 @@ def test_a_blank_line_between_json_values_is_skipped(options: LineOptions) -> No
 @pytest.mark.parametrize(
     ("options", "line", "message"),
     [
-        (LineOptions(), b"{", "unexpected end of data"),
+        (LineOptions(), b"{", "truncated"),
         (LineOptions(), b"\xff", "codec can't decode"),
         (LineOptions(key_field="k"), b"{}", 'the value has no field "k"'),
         (LineOptions(key_field="k"), b"[1]", 'the value has no field "k"'),

@@ -69,6 +69,29 @@ def test_all_records_come_out_once_in_order_whatever_the_cuts(batches, rows, lim
     assert q.buffered == 0
 
 
+def test_no_more_is_decoded_at_a_time_than_may_be_taken() -> None:
+    decoded: list[bytes] = []
+
+    def decode(value: bytes) -> str:
+        decoded.append(value)
+        return value.decode()
+
+    q = RecordQueue(
+        TP,
+        Source(name="s", topics=("in",), key_serde=TEXT, value_serde=Serde("slow", str.encode, decode)),
+        True,
+        Errors(skip=False),
+    )
+    q.start(0, -1)
+    batch = fetched([b"a", b"b", b"c"], [1, 2, 3], headers=[[("h", b"1")], [], [("h", b"3")]])
+    batch.next_offset = 9
+    q.add(batch)
+    assert (q.head_time(2), decoded, q.buffered) == (1, [b"a", b"b"], 3)
+    run = q.take(None, 2)
+    assert (run.values, run.headers, q.next_offset, q.buffered) == (["a", "b"], [[("h", b"1")], []], 2, 1)
+    assert (q.take(None, 2).values, q.next_offset, q.buffered) == (["c"], 9, 0)
+
+
 def test_the_position_steps_over_what_the_fetch_stepped_over() -> None:
     q = queue()
     batch = fetched([b"a"], [1])
