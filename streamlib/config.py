@@ -33,8 +33,8 @@ class StreamsConfig:
         max_task_idle_ms: How long a task waits for an empty input before it goes on without it.
         deserialization_error: What to do with a record whose bytes its serde refuses.
         processing_error: What to do with a row on which a user function raises.
-        decode_unread_values: Whether values that no operator looks at (of a count, say) are decoded all the same, so
-            that an undecodable one is noticed; False is faster.
+        decode_unread_values: Whether values of input topics that no operator looks at (of a count, say) are decoded all
+            the same, so that an undecodable one is noticed; False is faster.
         on_data_loss: What to do when committed offsets lie outside the log.
         session_timeout_ms: After this long without a heartbeat the group gives a worker's tasks away.
         heartbeat_interval_ms: Time between heartbeats.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SLOT_VARIABLE = f"{ENV_PREFIX}SLOT"
 """Set by the supervisor for each process it starts: which of several workers it is, from 0 on."""
 
-GC_ALLOCATIONS = 100_000  # between collections of the youngest objects; measured by benchmarks.compare, count
+GC_ALLOCATIONS = 20_000  # between collections of the youngest objects; one of 100,000 holds the loop for 50 ms
 DRAIN_GRACE_SECONDS = 5.0
 """Given to a process beyond its shutdown timeout, for closing what is open."""
 

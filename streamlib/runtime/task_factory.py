@@ -73,12 +73,16 @@ class TaskFactory:
             tp: RecordQueue(
                 tp,
                 sources[topic],
-                pipeline.sources[sources[topic].name].reads_values or self.config.decode_unread_values,
+                pipeline.sources[sources[topic].name].reads_values or self._checks_values(topic),
                 context,
             )
             for tp, topic in task_partitions(self.topology, task_id, self.counts, self.config.application_id).items()
         }
         return Task(task_id, queues, stores, pipeline, context)
+
+    def _checks_values(self, topic: str) -> bool:
+        """Whether values are decoded that no operator reads: only to notice those that others have written wrongly."""
+        return self.config.decode_unread_values and topic not in self.topology.repartition_topics
 
     def subtopology_of_topic(self) -> dict[str, int]:
         """The number of the sub-topology that reads each topic, by its name on the broker."""

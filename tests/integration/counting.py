@@ -248,6 +248,12 @@ class Counting:
         counts = await self.counts()
         return {word: n - counts.get(word, 0) for word, n in self.expected.items() if counts.get(word, 0) < n}
 
+    async def check(self) -> None:
+        """No word is counted too seldom, and none too often unless a worker said that it repeats work."""
+        assert await self.lost() == {}, self.logs()
+        if not re.search("uncommitted work is dropped|will be done again", "".join(w.text for w in self.workers)):
+            assert await self.counts() == self.expected
+
     def logs(self) -> str:
         """The end of every worker's log."""
         return "\n".join(f"--- {worker.log.name}\n{worker.text[-3000:]}" for worker in self.workers)

@@ -71,6 +71,23 @@ async def test_words_are_counted_across_a_repartition_topic(app, cache: int) -> 
     assert streams.tasks == {}
 
 
+async def test_values_that_nobody_reads_are_not_decoded_again_behind_a_repartition_topic(app) -> None:
+    calls: list[bytes] = []
+
+    def decode(data: bytes) -> str:
+        calls.append(data)
+        return data.decode()
+
+    builder = StreamsBuilder("unread")
+    stream = builder.stream("in", serdes.STRING, serdes.Serde("counted", str.encode, decode))
+    stream.repartition(name="by-key").group_by_key().count(store="counts").to_stream().to("out")
+    await app.create(1, "in", "out")
+    await app.produce("in", [("a", "x", n) for n in range(5)])
+    await app.run(builder.build(), "in", "unread-by-key-repartition")
+    assert latest(await app.read("out")) == {b"a": int64(5)}
+    assert len(calls) == 5
+
+
 async def test_a_second_run_goes_on_from_state_on_disk(app) -> None:
     await app.create(2, "sentences", "counts-out")
     await app.produce("sentences", [(None, "a b a", 1)])

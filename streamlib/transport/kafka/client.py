@@ -81,6 +81,8 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         unanswered: True once a request was sent whose answer never came: it may take effect later, or not at all.
     """
 
+    _sync_task: asyncio.Task[None] | None
+
     def __init__(
         self, connection: Connection, *, request_timeout_ms: int = REQUEST_TIMEOUT_MS, retry_backoff_ms: int = 100
     ) -> None:
@@ -124,6 +126,27 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         await self.close()
         raise await self._why_not(failure) from failure
 
+    async def bootstrap(self) -> None:
+        """Learn the cluster from the first address; aiokafka's own leaves its connection open when it is cancelled.
+
+        Raises:
+            KafkaConnectionError: Nobody answers there.
+        """
+        host, port, _ = self.hosts[0]
+        try:
+            connection = await create_conn(host, port, **self._settings)
+            try:
+                self.cluster.update_metadata(await connection.send(MetadataRequest([])))
+                if not self.cluster.brokers():  # it is kept only until brokers are known
+                    self._conns[BOOTSTRAP_CONNECTION] = connection
+            finally:
+                if BOOTSTRAP_CONNECTION not in self._conns:
+                    connection.close()
+        except (KafkaError, OSError, RuntimeError) as error:
+            raise KafkaConnectionError(describe(error)) from error
+        if self._sync_task is None:
+            self._sync_task = asyncio.create_task(self._md_synchronizer())
+
     async def close(self) -> None:
         """Close every connection; never raises, never hangs."""
         try:
@@ -138,9 +161,9 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             return await super().send(node_id, request, **options)
         except NodeNotReadyError:
             raise  # not sent at all
-        except RuntimeError as error:
-            raise _refused_write(error, node_id) from error  # nor was this
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RuntimeError) and not isinstance(error, KafkaError):  # which is one, too
+                raise _refused_write(error, node_id) from error  # nor was this
             self.unanswered = True
             raise
 
@@ -236,6 +259,9 @@ async def retrying(
         try:
             async with asyncio.timeout_at(deadline):
                 return await attempt()
+        except BrokerUnavailableError:
+            if asyncio.get_running_loop().time() >= deadline - 0.1:
+                raise
         except (KafkaError, OSError, TimeoutError) as error:
             translated = translate(error, doing)
             late = asyncio.get_running_loop().time() >= deadline - 0.1

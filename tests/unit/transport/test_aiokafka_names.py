@@ -23,7 +23,17 @@ DRIVER = Path(client.__file__).parent
 TP = TopicPartition("topic", 0)
 
 ATTRIBUTES = {
-    "client": ["_conns", "_get_conn", "_loop", "_metadata_update", "_bootstrap_servers", "cluster", "hosts"],
+    "client": [
+        "_conns",
+        "_get_conn",
+        "_loop",
+        "_md_synchronizer",
+        "_metadata_update",
+        "_bootstrap_servers",
+        "_sync_task",
+        "cluster",
+        "hosts",
+    ],
     "cluster": ["leader_for_partition", "partitions_for_topic", "unauthorized_topics", "add_listener", "failed_update"],
     "subscriptions": [
         "reassignment_in_progress",
@@ -100,7 +110,7 @@ ATTRIBUTES = {
 
 OVERRIDES = [
     (columns.ColumnFetcher, Fetcher, ["_get_actions_per_node", "_proc_fetch_request"]),
-    (KafkaClient, AIOKafkaClient, ["_metadata_update", "force_metadata_update", "close"]),
+    (KafkaClient, AIOKafkaClient, ["bootstrap", "_metadata_update", "force_metadata_update", "close"]),
     (
         sending.Sender,
         sender.Sender,
