@@ -171,7 +171,8 @@ async def uncommitted(admin: "Admin", group: str) -> int | None:
 
     counts = await admin.partition_counts()
     committed = await admin.group_offsets(group)
-    read = {tp.topic for tp in committed} | {"flights", "planes"} | {t for t in counts if t.endswith("-repartition")}
+    internal = {topic for topic in counts if topic.startswith(f"{group}-") and topic.endswith("-repartition")}
+    read = {tp.topic for tp in committed} | {"flights", "planes"} | internal
     tps = [TopicPartition(topic, number) for topic in read for number in range(counts.get(topic, 0))]
     ends = await admin.end_offsets(tps)
     if any(tp not in committed and ends[tp] > 0 for tp in tps):
