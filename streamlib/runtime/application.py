@@ -23,7 +23,7 @@ from streamlib.runtime.commit import Committer, Purger
 from streamlib.runtime.global_tables import GlobalTables
 from streamlib.runtime.internal_topics import ensure_topics, wanted_topics
 from streamlib.runtime.pacing import Pacing
-from streamlib.runtime.partitions import TaskId, external_topics, resolve_partitions
+from streamlib.runtime.partitions import TaskId, external_topics, output_topics, resolve_partitions
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.record_collector import RecordCollector
@@ -33,7 +33,6 @@ from streamlib.runtime.topic_watch import TopicWatch, topics_in_use
 from streamlib.runtime.worker import Worker
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import RocksMemory
-from streamlib.topology.nodes import Sink
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import Admin, GroupOptions, TopicSpec, Transport
 
@@ -93,7 +92,7 @@ async def _open(
     stack.push_async_callback(admin.close)
     counts = await _prepare_topics(topology, config, transport, admin)
     memory = RocksMemory(config.state_memory_bytes)
-    directory = StateDirectory.open(config.state_dir, config.application_id, memory)
+    directory = StateDirectory.open(config.state_dir, application_id, memory)
     stack.callback(directory.close)
 
     global_tables = GlobalTables(topology, config, directory, clock, metrics)
@@ -135,8 +134,7 @@ async def _prepare_topics(
     if transport.max_workers is not None:
         existing = await _create_embedded(topology, admin, existing)
     counts = resolve_partitions(topology, {topic: existing[topic] for topic in sources if topic in existing})
-    sinks = {node.topic for node in topology.nodes.values() if isinstance(node, Sink) and node.topic is not None}
-    missing = sorted(sinks - existing.keys() - topology.repartition_topics.keys())
+    missing = sorted(output_topics(topology) - existing.keys())
     if missing:
         names = ", ".join(f'"{name}"' for name in missing)
         msg = (
@@ -151,9 +149,8 @@ async def _prepare_topics(
 async def _create_embedded(topology: Topology, admin: Admin, existing: dict[str, int]) -> dict[str, int]:
     """On the embedded broker topics need no planning: missing ones are made as wide as the widest source."""
     sources = external_topics(topology)
-    sinks = {node.topic for node in topology.nodes.values() if isinstance(node, Sink) and node.topic is not None}
     width = max((existing[topic] for topic in sources if topic in existing), default=1)
-    missing = (sources | sinks) - existing.keys() - topology.repartition_topics.keys()
+    missing = (sources | output_topics(topology)) - existing.keys()
     if missing:
         log.info("creating topics on the embedded broker: %s", ", ".join(sorted(missing)))
         await admin.create_topics([TopicSpec(topic, width) for topic in sorted(missing)])

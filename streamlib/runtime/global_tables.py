@@ -57,11 +57,6 @@ class GlobalTables:
         self._consumer: Consumer | None = None
         self._next: dict[TopicPartition, int] = {}
 
-    @property
-    def topics(self) -> frozenset[str]:
-        """The topics read."""
-        return frozenset(self._specs)
-
     async def load(
         self, transport: Transport, admin: Admin, counts: Mapping[str, int], listener: RestoreListener
     ) -> None:

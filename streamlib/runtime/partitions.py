@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from streamlib.errors import MissingTopicError, TopologyError
 from streamlib.record import TopicPartition
+from streamlib.topology.nodes import Sink
 from streamlib.topology.topology import Subtopology, Topology
 
 
@@ -37,6 +38,12 @@ def external_topics(topology: Topology) -> frozenset[str]:
         for topic in subtopology.source_topics
         if topic not in topology.repartition_topics
     )
+
+
+def output_topics(topology: Topology) -> frozenset[str]:
+    """The topics that users own and that sinks with a fixed topic write to."""
+    written = {node.topic for node in topology.nodes.values() if isinstance(node, Sink) and node.topic is not None}
+    return frozenset(written - topology.repartition_topics.keys())
 
 
 def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[str, int]:

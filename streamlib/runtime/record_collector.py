@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamlib.errors import MissingTopicError, SerdeError
+from streamlib.operators.selection import picked
 from streamlib.record import Headers, RecordBatch, TopicPartition
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.serdes.base import AnySerde
@@ -50,7 +51,7 @@ class RecordCollector:
         for row, topic in enumerate(map(sink.topic_fn, batch.keys, batch.values)):
             rows_of.setdefault(topic, []).append(row)
         for topic, rows in rows_of.items():
-            part = _rows(batch, rows)
+            part = picked(batch, rows)
             self._append(sink, topic, part, [keys[row] for row in rows], [values[row] for row in rows])
 
     def _append(
@@ -118,16 +119,6 @@ def serialized(serde: AnySerde, column: list[Any], batch: RecordBatch, sink: Sin
                 )
                 raise SerdeError(msg) from cause
         raise SerdeError(f"the {part} serde {serde.name} failed: node={sink.name}: {error}") from error
-
-
-def _rows(batch: RecordBatch, rows: list[int]) -> RecordBatch:
-    return RecordBatch(
-        [batch.keys[row] for row in rows],
-        [batch.values[row] for row in rows],
-        [batch.timestamps[row] for row in rows],
-        None if batch.offsets is None else [batch.offsets[row] for row in rows],
-        None if batch.headers is None else [batch.headers[row] for row in rows],
-    )
 
 
 class ChangelogTopicWriter:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from streamlib.errors import ProcessingError
+from streamlib.operators.selection import picked
 from streamlib.record import FetchedBatch, RecordBatch, TopicPartition
 from streamlib.serdes.base import AnySerde
 from streamlib.topology.nodes import Source
@@ -195,13 +196,7 @@ class RecordQueue:
             raise ProcessingError(msg)
         good = [row for row, time in enumerate(batch.timestamps) if time >= 0]
         self._negative += len(batch) - len(good)
-        return RecordBatch(
-            [batch.keys[row] for row in good],
-            [batch.values[row] for row in good],
-            [batch.timestamps[row] for row in good],
-            [batch.offsets[row] for row in good],
-            None if batch.headers is None else [batch.headers[row] for row in good],
-        )
+        return picked(batch, good)
 
     def take_negative_count(self) -> int:
         """Rows dropped for a negative timestamp since the last call."""

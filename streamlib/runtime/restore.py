@@ -71,12 +71,7 @@ class _Changelog:
 
 
 class Restorer:
-    """Restores the tasks it is given, all at once, until each is complete or the set changes.
-
-    Attributes:
-        finished: Takes each complete task with where its inputs go on.
-        corrupted: Takes a task whose state has proved wrong; it must be destroyed and made anew.
-    """
+    """Restores the tasks it is given, all at once, until each is complete or the set changes."""
 
     def __init__(
         self,

@@ -6,14 +6,15 @@ time among its inputs, sends it through its operators, and remembers how far it 
 Source: StreamTask, PartitionGroup. Next: `operators/fusion` and the operators after it; `record_collector`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from streamlib.config import StreamsConfig
 from streamlib.errors import DeserializationError, ProcessingError
 from streamlib.metrics import Metrics
 from streamlib.operators.base import Collector, ErrorHandler
-from streamlib.record import RecordBatch, TopicPartition
+from streamlib.operators.selection import picked
+from streamlib.record import TopicPartition
 from streamlib.runtime.lowering import Pipeline
 from streamlib.runtime.offset_metadata import encode_partition_time
 from streamlib.runtime.partitions import TaskId
@@ -158,7 +159,7 @@ class Task:
         self._context.tp = queue.tp
         entry = self._pipeline.sources[queue.source.name]
         if entry.record_order and len(run) > 1:
-            for row in _rows(run):
+            for row in (picked(run, [number]) for number in range(len(run))):
                 self.stream_time = max(self.stream_time, row.timestamps[0])
                 entry.process(row)
         else:
@@ -207,14 +208,3 @@ class Task:
         if self.state is not TaskState.CLOSED:
             self.transition(TaskState.CLOSED)
             self.stores.close()
-
-
-def _rows(batch: RecordBatch) -> Iterator[RecordBatch]:
-    for row in range(len(batch)):
-        yield RecordBatch(
-            [batch.keys[row]],
-            [batch.values[row]],
-            [batch.timestamps[row]],
-            None if batch.offsets is None else [batch.offsets[row]],
-            None if batch.headers is None else [batch.headers[row]],
-        )

@@ -61,6 +61,7 @@ class WriteCache(Generic[V]):
         self.dirty: list[Entry] = []
         self.turn = 0
         self.flushed_turn = 0
+        self._sorted_turn = 0
         self.max_entries = max_bytes // _ASSUMED_ENTRY_BYTES
         self._entries: dict[bytes, Entry] = {}
         self._store = store
@@ -183,7 +184,9 @@ class WriteCache(Generic[V]):
     def _take(self, limit: int | None) -> list[Entry]:
         """The entries to flush, clean from now on; immutable values stay, since they are what the store will have."""
         dirty = self.dirty
-        dirty.sort(key=_turn_of)
+        if self._sorted_turn != self.turn:  # else the rest of a flush in parts is in order already
+            dirty.sort(key=_turn_of)
+            self._sorted_turn = self.turn
         if limit is None or limit >= len(dirty):
             part, self.dirty = dirty, []
         else:
