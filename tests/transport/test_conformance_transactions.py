@@ -49,7 +49,12 @@ async def test_position_steps_over_markers_when_all_records_are_read(bench):
         producer.append(tp, bench.numbered(2), bench.numbered(2), [1] * 2)
         await producer.flush()
         await getattr(producer, end)()
-    assert await bench.admin.end_offsets([tp]) == {tp: 9}
+
+    async def last_marker_written() -> bool:
+        # A coordinator answers EndTxn once its decision is logged; the markers follow on their own (KIP-98).
+        return bool(await bench.admin.end_offsets([tp]) == {tp: 9})
+
+    await bench.eventually(last_marker_written, "the end offset to become 9")
     reader = await bench.reader({tp: 0})
     assert (await bench.read(reader, tp, 4)).offsets == [0, 1, 6, 7]
     await bench.wait_position(reader, tp, 9)
