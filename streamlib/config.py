@@ -44,6 +44,8 @@ class StreamsConfig:
         windowstore_changelog_additional_retention_ms: Added to the retention of window changelogs.
         broker_start_timeout_ms: How long a starting worker waits for a broker that does not answer.
         loop_budget_ms: The event loop is not held longer than this.
+        emit_interval_ms: Least time between two looks for windows that have closed and outer-join rows whose time is
+            over; 0 looks at every record.
         group_instance_id: Static membership: a restart within the session timeout causes no rebalance.
         topic_configs: Overrides for every internal topic.
     """
@@ -70,6 +72,7 @@ class StreamsConfig:
     windowstore_changelog_additional_retention_ms: int = 86_400_000
     broker_start_timeout_ms: int = 60_000
     loop_budget_ms: int = 50
+    emit_interval_ms: int = 1_000
     group_instance_id: str | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ Next: `fusion` (stateless runs), then the stateful operators, one family a file;
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
+from streamlib.clock import Clock
 from streamlib.metrics import Metrics
 from streamlib.record import RecordBatch
 from streamlib.topology.nodes import Sink
@@ -37,6 +38,17 @@ class FlushingOperator(Operator, Protocol):
 
         Returns:
             How many are left.
+        """
+
+
+@runtime_checkable
+class InitializedOperator(Operator, Protocol):
+    """An operator that keeps something beside its stores: a buffer, a schedule, user code."""
+
+    def init(self) -> None:
+        """Forget all that, and take it from the stores: called when they are complete, before the first record.
+
+        Called again after uncommitted work was dropped and the stores were restored.
         """
 
 
@@ -72,3 +84,15 @@ class OperatorContext(Protocol):
     @property
     def collector(self) -> Collector:
         """Sinks write here."""
+
+    @property
+    def clock(self) -> Clock:
+        """Wall-clock time."""
+
+    @property
+    def emit_interval_ms(self) -> int:
+        """Least wall-clock time between two emissions of results that wait for time to pass; 0: no throttle."""
+
+    @property
+    def stream_time(self) -> int:
+        """Highest timestamp of the records taken by the task so far, -1 before the first."""

@@ -7,6 +7,7 @@ from streamlib.operators.base import Forward, OperatorContext
 from streamlib.operators.getters import TableGetter, step_of
 from streamlib.operators.materialized import Materialized, Outgoing
 from streamlib.operators.table_rows import TableRows
+from streamlib.state.base import StateStore
 from streamlib.topology.topology import Topology
 
 
@@ -17,13 +18,15 @@ class Wiring:
     Attributes:
         topology: The plan.
         context: What the task offers.
-        tables: Rows of every store the task may use, by store name.
+        tables: Rows of every timestamped store the task may use, by store name.
+        stores: Every store the task may use, by name.
         forward: Where the operator's output goes.
     """
 
     topology: Topology
     context: OperatorContext
     tables: Mapping[str, TableRows]
+    stores: Mapping[str, StateStore]
     forward: Forward
 
     def materialized(self, store: str, *, send_old: bool, outgoing: Outgoing | None = None) -> Materialized:

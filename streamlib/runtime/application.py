@@ -109,7 +109,7 @@ async def _open(
     await producer.start()
     collector = RecordCollector(producer, existing, partial(topology.physical_topic, application_id=application_id))
     stores = global_tables.stores
-    factory = TaskFactory(topology, config, counts, directory, collector, producer, metrics, stores)
+    factory = TaskFactory(topology, config, counts, directory, collector, producer, metrics, stores, clock)
     restorer = Restorer(transport, admin, config, clock, listener)
     worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
     consumer = transport.consumer(_group(topology, config, counts, directory, worker))

@@ -18,7 +18,7 @@ from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.record_queue import SHOWN_BYTES
 from streamlib.runtime.restore import RestoreListener
 from streamlib.runtime.task_stores import open_engine
-from streamlib.state.base import Engine, TimestampedStore
+from streamlib.state.base import Engine, StateStore
 from streamlib.state.directory import GLOBAL, StateDirectory
 from streamlib.state.spec import StoreSpec
 from streamlib.state.stores import open_store
@@ -42,7 +42,7 @@ class GlobalTables:
     def __init__(
         self, topology: Topology, config: StreamsConfig, directory: StateDirectory, clock: Clock, metrics: Metrics
     ) -> None:
-        self.stores: dict[str, TimestampedStore[object]] = {}
+        self.stores: dict[str, StateStore] = {}
         self._specs: dict[str, StoreSpec] = {
             topology.stores[name].source_topic or "": topology.stores[name]
             for subtopology in topology.subtopologies

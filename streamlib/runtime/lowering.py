@@ -8,10 +8,10 @@ Next: `operators/fusion`, what a batch meets first; `task`, which feeds the pipe
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from streamlib.operators.aggregate import stream_aggregate, table_aggregate
-from streamlib.operators.base import FlushingOperator, Forward, Operator, OperatorContext
+from streamlib.operators.base import FlushingOperator, Forward, InitializedOperator, Operator, OperatorContext
 from streamlib.operators.fusion import fuse
 from streamlib.operators.join_table import stream_global_table_join, stream_table_join
 from streamlib.operators.sink import sink
@@ -20,7 +20,7 @@ from streamlib.operators.table_rows import TableRows
 from streamlib.operators.table_source import table_source
 from streamlib.operators.window_aggregate import window_aggregate
 from streamlib.operators.wiring import Wiring
-from streamlib.state.base import TimestampedStore
+from streamlib.state.base import StateStore, TimestampedStore
 from streamlib.state.cache import WriteCache
 from streamlib.topology.interference import needs_record_order, region
 from streamlib.topology.nodes import (
@@ -83,11 +83,17 @@ class Pipeline:
     """
 
     def __init__(
-        self, sources: Mapping[str, SourceEntry], flushing: list[FlushingOperator], tables: Mapping[str, TableRows]
+        self, sources: Mapping[str, SourceEntry], operators: list[Operator], tables: Mapping[str, TableRows]
     ) -> None:
         self.sources = sources
-        self._flushing = flushing
+        self._flushing = [operator for operator in operators if isinstance(operator, FlushingOperator)]
+        self._initialized = [operator for operator in operators if isinstance(operator, InitializedOperator)]
         self._tables = tables
+
+    def init(self) -> None:
+        """Tell operators that their stores are complete; upstream ones first."""
+        for operator in self._initialized:
+            operator.init()
 
     def flush(self, rows_max: int | None = None) -> bool:
         """Flush the write caches; what an upstream one forwards is in those below it before they are flushed.
@@ -110,7 +116,7 @@ class Pipeline:
 def lower(
     topology: Topology,
     subtopology: Subtopology,
-    stores: Mapping[str, TimestampedStore[Any]],
+    stores: Mapping[str, StateStore],
     context: OperatorContext,
     *,
     cache_bytes: int = 0,
@@ -141,9 +147,9 @@ def lower(
                 node, below(node.name), needs_record_order(topology, node.name), reads_values(topology, node.name)
             )
         elif type(node) in BUILDERS:
-            operators[node.name] = BUILDERS[type(node)](node, Wiring(topology, context, tables, below(node.name)))
-    flushing = [operator for node in order if isinstance(operator := operators.get(node.name), FlushingOperator)]
-    return Pipeline(sources, flushing, tables)
+            wiring = Wiring(topology, context, tables, stores, below(node.name))
+            operators[node.name] = BUILDERS[type(node)](node, wiring)
+    return Pipeline(sources, [operators[node.name] for node in order if node.name in operators], tables)
 
 
 def reads_values(topology: Topology, source_name: str) -> bool:
@@ -158,9 +164,9 @@ def reads_values(topology: Topology, source_name: str) -> bool:
 
 
 def _tables(
-    topology: Topology, subtopology: Subtopology, stores: Mapping[str, TimestampedStore[Any]], cache_bytes: int
+    topology: Topology, subtopology: Subtopology, stores: Mapping[str, StateStore], cache_bytes: int
 ) -> dict[str, TableRows]:
-    """Every store as a table; those of this sub-topology that want it get a write cache, with equal shares."""
+    """Every timestamped store as a table; those that want it and live here get a write cache, with equal shares."""
     send_old: dict[str, bool] = {}
     for name in subtopology.nodes:
         node = topology.nodes[name]
@@ -170,11 +176,14 @@ def _tables(
     tables = {}
     for name, store in stores.items():
         spec = topology.stores[name]
+        if not spec.is_table:
+            continue
+        table = cast("TimestampedStore[Any]", store)
         cache: WriteCache[Any] | None = None
         if caching and name in send_old:
             share = cache_bytes // len(send_old)
-            cache = WriteCache(store, spec.value_serde, max_bytes=share, send_old=send_old[name])
-        tables[name] = TableRows(spec, store, cache)
+            cache = WriteCache(table, spec.value_serde, max_bytes=share, send_old=send_old[name])
+        tables[name] = TableRows(spec, table, cache)
     return tables
 
 

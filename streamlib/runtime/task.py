@@ -9,6 +9,7 @@ Source: StreamTask, PartitionGroup. Next: `operators/fusion` and the operators a
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
 from streamlib.errors import DeserializationError, ProcessingError
 from streamlib.metrics import Metrics
@@ -27,13 +28,22 @@ from streamlib.transport.base import OffsetAndMetadata
 class TaskContext:
     """What operators get from their task, and where their errors arrive.
 
+    Attributes:
+        stream_time: Highest timestamp taken so far by the task, -1 before the first; the task moves it on.
+        tp: Where the records being processed come from; None outside of processing.
+
     Implements `operators.base.OperatorContext`, `ErrorHandler` and `record_queue.DecodeErrors`.
     """
 
-    def __init__(self, task_id: TaskId, collector: Collector, metrics: Metrics, config: StreamsConfig) -> None:
+    def __init__(
+        self, task_id: TaskId, collector: Collector, metrics: Metrics, config: StreamsConfig, clock: Clock
+    ) -> None:
         self.task_id = task_id
         self.collector = collector
         self.metrics = metrics
+        self.clock = clock
+        self.emit_interval_ms = config.emit_interval_ms
+        self.stream_time = -1
         self.tp: TopicPartition | None = None
         self._config = config
 
@@ -77,7 +87,6 @@ class Task:
         task_id: Sub-topology and partition.
         queues: Its inputs.
         stores: Its state.
-        stream_time: Highest timestamp taken so far, -1 before the first.
     """
 
     def __init__(
@@ -91,7 +100,6 @@ class Task:
         self.task_id = task_id
         self.queues = dict(queues)
         self.stores = stores
-        self.stream_time = -1
         self.state = TaskState.CREATED
         self._pipeline = pipeline
         self._context = context
@@ -111,7 +119,13 @@ class Task:
         for tp, (offset, partition_time) in positions.items():
             self.queues[tp].start(offset, partition_time)
             self._committed[tp] = offset
-        self.stream_time = max((queue.partition_time for queue in self.queues.values()), default=-1)
+        self._context.stream_time = max((queue.partition_time for queue in self.queues.values()), default=-1)
+        self._pipeline.init()
+
+    @property
+    def stream_time(self) -> int:
+        """Highest timestamp taken so far, -1 before the first."""
+        return self._context.stream_time
 
     @property
     def buffered(self) -> int:
@@ -156,14 +170,15 @@ class Task:
         run = queue.take(heads[1][0] if len(heads) > 1 else None, max_rows)
         if negative := queue.take_negative_count():
             self._context.metrics.dropped(queue.source.name, "negative-timestamp", negative)
-        self._context.tp = queue.tp
+        context = self._context
+        context.tp = queue.tp
         entry = self._pipeline.sources[queue.source.name]
         if entry.record_order and len(run) > 1:
             for row in (picked(run, [number]) for number in range(len(run))):
-                self.stream_time = max(self.stream_time, row.timestamps[0])
+                context.stream_time = max(context.stream_time, row.timestamps[0])
                 entry.process(row)
         else:
-            self.stream_time = max(self.stream_time, queue.partition_time)
+            context.stream_time = max(context.stream_time, queue.partition_time)
             entry.process(run)
         return len(run)
 

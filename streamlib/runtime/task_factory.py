@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
 from streamlib.metrics import Metrics
 from streamlib.operators.base import Collector
@@ -14,7 +15,7 @@ from streamlib.runtime.record_collector import ChangelogTopicWriter
 from streamlib.runtime.record_queue import RecordQueue
 from streamlib.runtime.task import Task, TaskContext
 from streamlib.runtime.task_stores import TaskStores, open_engine
-from streamlib.state.base import Engine, TimestampedStore
+from streamlib.state.base import Engine, StateStore
 from streamlib.state.directory import StateDirectory
 from streamlib.state.stores import open_store
 from streamlib.topology.nodes import Source
@@ -36,6 +37,7 @@ class TaskFactory:
         producer: Where changelogs are written.
         metrics: The worker's counters.
         global_stores: Stores that every task may read.
+        clock: For operators.
     """
 
     topology: Topology
@@ -45,7 +47,8 @@ class TaskFactory:
     collector: Collector
     producer: ProducerHolder
     metrics: Metrics
-    global_stores: Mapping[str, TimestampedStore[object]]
+    global_stores: Mapping[str, StateStore]
+    clock: Clock
 
     def create(self, task_id: TaskId, cache_bytes: int) -> Task:
         """A task in state CREATED, its stores as they were left on disk.
@@ -58,7 +61,7 @@ class TaskFactory:
             StateStoreError: A store cannot be opened (a corrupt one is set aside and starts empty).
         """
         subtopology = self.subtopology(task_id)
-        context = TaskContext(task_id, self.collector, self.metrics, self.config)
+        context = TaskContext(task_id, self.collector, self.metrics, self.config, self.clock)
         stores = self._open(subtopology, task_id, cache_bytes)
         pipeline = lower(
             self.topology, subtopology, {**self.global_stores, **stores.stores}, context, cache_bytes=cache_bytes
@@ -104,7 +107,7 @@ class TaskFactory:
             persistent: open_engine(self.directory, str(task_id), persistent=persistent)
             for persistent in {spec.persistent for spec in specs}
         }
-        opened: dict[str, TimestampedStore[object]] = {}
+        opened: dict[str, StateStore] = {}
         changelogs: dict[str, TopicPartition] = {}
         for spec in specs:
             topic = self.topology.changelog_topic(spec.name, self.config.application_id)

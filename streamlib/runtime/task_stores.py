@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from streamlib.errors import StateCorruptedError
 from streamlib.record import TopicPartition
-from streamlib.state.base import Engine, TimestampedStore
+from streamlib.state.base import Engine, StateStore
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import set_aside
 
@@ -39,7 +39,7 @@ class TaskStores:
 
     def __init__(
         self,
-        stores: Mapping[str, TimestampedStore[object]],
+        stores: Mapping[str, StateStore],
         engines: Mapping[str, Engine],
         changelogs: Mapping[str, TopicPartition],
     ) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from streamlib.serdes.base import AnySerde
 
-StoreKind = Literal["key_value", "window", "session"]
+StoreKind = Literal["key_value", "window", "session", "versioned", "buffer"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class StoreSpec:
         persistent: RocksDB; otherwise memory.
         caching: One update per key and commit goes downstream and to the changelog.
         logging: Whether it has a changelog topic.
-        retention_ms: Windowed stores: how long a row is kept after stream time has passed its start.
+        retention_ms: Windowed stores: how long a row is kept after stream time has passed its start. Versioned
+            stores: how long a value can be looked up after it was replaced.
         window_size_ms: Window stores: size of a window; None for others.
         retain_duplicates: Window stores: several rows per key and window start.
         source_topic: The topic that serves as the changelog: for a global table, or a table that reuses its source.
@@ -42,3 +43,8 @@ class StoreSpec:
     retain_duplicates: bool = False
     source_topic: str | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it has the interface of `state.base.TimestampedStore`: rows with a timestamp, one for each key."""
+        return self.kind in {"key_value", "window"} and self.timestamped and not self.retain_duplicates

@@ -30,7 +30,8 @@ from streamlib.state.base import Engine
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.spec import StoreSpec
 from streamlib.state.stores import AnyTimestampedStore, open_store
-from streamlib.state.window import WindowTimestampedStore, split_window_store_key
+from streamlib.state.window import split_window_store_key
+from streamlib.testing.clock import ManualClock
 from streamlib.topology.nodes import Sink
 from tests.conformance.build import Build
 from tests.conformance.expr import plain
@@ -97,7 +98,7 @@ class Driver:
         config = _config(scenario)
         self._inputs, self._topology = _built(scenario)
         self._metrics = Metrics()
-        self._context = TaskContext(TaskId(0, 0), self, self._metrics, config)
+        self._context = TaskContext(TaskId(0, 0), self, self._metrics, config, ManualClock())
         self._engines = {True: engine, False: MemoryEngine()}
         self._stores = {name: self._opened(spec) for name, spec in self._topology.stores.items()}
         self._global_tables = _global_tables(self._topology)
@@ -107,6 +108,8 @@ class Driver:
             for subtopology in self._topology.subtopologies
             if not subtopology.is_global
         ]
+        for pipeline in self._pipelines:
+            pipeline.init()
         self._entries: dict[str, SourceEntry] = {
             topic: entry
             for pipeline in self._pipelines
@@ -133,7 +136,7 @@ class Driver:
         else:
             self._commit()
             result["stores"] = {name: self._listed(name) for name in self._stores}
-        expired = sum(store.expired for store in self._stores.values() if isinstance(store, WindowTimestampedStore))
+        expired = sum(store.expired for store in self._stores.values())
         return result | {"dropped": self._metrics.total("dropped_records_total") + expired}
 
     def send(self, sink: Sink, batch: RecordBatch) -> None:
@@ -205,6 +208,7 @@ class Driver:
         self.largest_run = max(self.largest_run, len(run))
         self._uncommitted += len(run)
         self._context.tp = queue.tp
+        self._context.stream_time = max(self._context.stream_time, *run.timestamps)
         entry.process(run)
         if self._uncommitted >= self._commit_rows or not self._waiting:
             self._commit()
@@ -267,6 +271,7 @@ def _config(scenario: Scenario) -> StreamsConfig:
     settings = scenario.get("config", {})
     return StreamsConfig(
         APPLICATION_ID,
+        emit_interval_ms=0,
         statestore_cache_max_bytes=int(settings.get("statestore.cache.max.bytes", 0)),
         deserialization_error="skip" if settings.get("deserialization_handler") == "continue" else "fail",
         processing_error="skip" if settings.get("processing_handler") == "continue" else "fail",

@@ -18,6 +18,7 @@ from streamlib.state.cache import WriteCache
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.spec import StoreSpec
 from streamlib.state.stores import open_store
+from streamlib.testing.clock import ManualClock
 from streamlib.topology.interference import region
 from streamlib.topology.nodes import Node, Sink, Source
 from streamlib.topology.topology import Topology
@@ -46,6 +47,9 @@ class Site:
     sent: list[tuple[str, RecordBatch]] = field(default_factory=list)
     failures: list[tuple[str, str, Any, Any, int, int | None]] = field(default_factory=list)
     changelog: Changelog = field(default_factory=Changelog)
+    clock: ManualClock = field(default_factory=ManualClock)
+    emit_interval_ms: int = 0
+    stream_time: int = -1
 
     @property
     def errors(self) -> "Site":
@@ -70,19 +74,23 @@ class Site:
         *,
         others: Iterable[Node] = (),
         spec: StoreSpec | None = None,
+        specs: Iterable[StoreSpec] = (),
         cache_bytes: int = 0,
     ) -> Any:
-        """The operator of a node whose store (the only one) is described by ``spec``."""
+        """The operator of a node whose stores are described by ``spec`` and ``specs``; they share a changelog."""
         self.tables: dict[str, TableRows] = {}
-        if spec is not None:
-            store = open_store(spec, MemoryEngine(), self.changelog)
+        self.stores: dict[str, Any] = {}
+        for each in [*([] if spec is None else [spec]), *specs]:
+            self.stores[each.name] = store = open_store(each, MemoryEngine(), self.changelog)
+            if not each.is_table:
+                continue
             cache: WriteCache[Any] | None = None
             if cache_bytes:
                 send_old = getattr(node, "send_old", False)
-                cache = WriteCache(store, spec.value_serde, max_bytes=cache_bytes, send_old=send_old)
-            self.tables[spec.name] = TableRows(spec, store, cache)
+                cache = WriteCache(store, each.value_serde, max_bytes=cache_bytes, send_old=send_old)
+            self.tables[each.name] = TableRows(each, store, cache)
         topology = Topology("test", {each.name: each for each in [*others, node]}, {}, ())
-        return builder(node, Wiring(topology, self, self.tables, self.out.append))
+        return builder(node, Wiring(topology, self, self.tables, self.stores, self.out.append))
 
     def fuse(self, *nodes: Node, file_name: str = "<streamlib subtopology 0 source>") -> Forward:
         """The region below the node ``source``, which is added; rows of an exit go to ``sent``."""
