@@ -4,7 +4,7 @@ A task takes the run of records at the head of the queue whose timestamps are no
 merging inputs by time keeps batches whole. Decoding and timestamp extraction happen when records reach the head, a
 column of as many as are wanted at a time; only a column that fails is gone through record by record.
 
-Source: RecordQueue, PartitionGroup. Next: `task`, which takes the runs; `operators/fusion`.
+Source: RecordQueue. Next: `task`, which takes the runs; `operators/fusion`.
 """
 
 from collections import deque

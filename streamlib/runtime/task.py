@@ -3,7 +3,7 @@
 The task decides nothing about the group or commits; the worker calls it. It takes the run of records with the lowest
 time among its inputs, sends it through its operators, and remembers how far it came.
 
-Source: StreamTask, PartitionGroup. Next: `operators/fusion` and the operators after it; `record_collector`.
+Source: StreamTask. Next: `partition_group`, its inputs; `operators/fusion` and what follows; `record_collector`.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,11 +15,12 @@ from streamlib.errors import DeserializationError, ProcessingError
 from streamlib.metrics import Metrics
 from streamlib.operators.base import Collector, ErrorHandler
 from streamlib.operators.selection import picked
-from streamlib.record import TopicPartition
+from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.lowering import Pipeline
 from streamlib.runtime.offset_metadata import encode_partition_time
+from streamlib.runtime.partition_group import PartitionGroup
 from streamlib.runtime.partitions import TaskId
-from streamlib.runtime.record_queue import SHOWN_BYTES, RecordQueue
+from streamlib.runtime.record_queue import SHOWN_BYTES
 from streamlib.runtime.task_state import LEGAL, TaskState
 from streamlib.runtime.task_stores import TaskStores
 from streamlib.transport.base import OffsetAndMetadata
@@ -92,15 +93,16 @@ class Task:
     def __init__(
         self,
         task_id: TaskId,
-        queues: Mapping[TopicPartition, RecordQueue],
+        inputs: PartitionGroup,
         stores: TaskStores,
         pipeline: Pipeline,
         context: TaskContext,
     ) -> None:
         self.task_id = task_id
-        self.queues = dict(queues)
+        self.queues = inputs.queues
         self.stores = stores
         self.state = TaskState.CREATED
+        self._inputs = inputs
         self._pipeline = pipeline
         self._context = context
         self._committed: dict[TopicPartition, int] = {}
@@ -116,9 +118,8 @@ class Task:
 
     def start(self, positions: Mapping[TopicPartition, tuple[int, int]]) -> None:
         """Begin at (offset, partition time) of each input."""
-        for tp, (offset, partition_time) in positions.items():
-            self.queues[tp].start(offset, partition_time)
-            self._committed[tp] = offset
+        self._inputs.start(positions)
+        self._committed.update({tp: offset for tp, (offset, _) in positions.items()})
         self._context.stream_time = max((queue.partition_time for queue in self.queues.values()), default=-1)
         self._pipeline.init()
 
@@ -130,7 +131,11 @@ class Task:
     @property
     def buffered(self) -> int:
         """Records that wait."""
-        return sum(queue.buffered for queue in self.queues.values())
+        return self._inputs.buffered
+
+    def add(self, tp: TopicPartition, batch: FetchedBatch) -> None:
+        """Take in what a poll brought."""
+        self._inputs.add(tp, batch)
 
     def ready(self, lag: Callable[[TopicPartition], int | None], now_ms: int, max_idle_ms: int) -> bool:
         """Whether to go on now: an empty input whose records are on their way is waited for.
@@ -158,18 +163,13 @@ class Task:
             ProcessingError, DeserializationError, SerdeError: The policy is to fail: the worker stops, and nothing
                 since the last commit counts.
         """
-        waiting = [queue for queue in self.queues.values() if queue.buffered]
-        heads = sorted(
-            (head, position, queue)
-            for position, queue in enumerate(waiting)
-            if (head := queue.head_time(max_rows)) is not None
-        )
-        if not heads or len(heads) < len(waiting):
+        taken = self._inputs.take(max_rows)
+        for queue in self.queues.values():
+            if negative := queue.take_negative_count():
+                self._context.metrics.dropped(queue.source.name, "negative-timestamp", negative)
+        if taken is None:
             return 0
-        queue = heads[0][2]
-        run = queue.take(heads[1][0] if len(heads) > 1 else None, max_rows)
-        if negative := queue.take_negative_count():
-            self._context.metrics.dropped(queue.source.name, "negative-timestamp", negative)
+        queue, run = taken
         context = self._context
         context.tp = queue.tp
         entry = self._pipeline.sources[queue.source.name]

@@ -9,6 +9,7 @@ from streamlib.metrics import Metrics
 from streamlib.operators.base import Collector
 from streamlib.record import TopicPartition
 from streamlib.runtime.lowering import lower
+from streamlib.runtime.partition_group import PartitionGroup
 from streamlib.runtime.partitions import TaskId, task_partitions
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.record_collector import ChangelogTopicWriter
@@ -81,7 +82,7 @@ class TaskFactory:
             )
             for tp, topic in task_partitions(self.topology, task_id, self.counts, self.config.application_id).items()
         }
-        return Task(task_id, queues, stores, pipeline, context)
+        return Task(task_id, PartitionGroup(queues), stores, pipeline, context)
 
     def _checks_values(self, topic: str) -> bool:
         """Whether values are decoded that no operator reads: only to notice those that others have written wrongly."""

@@ -249,7 +249,7 @@ class Worker:
                 self._seek_back(polled.keys())
                 return
             for tp, batch in polled.items():
-                self._owner(tp).queues[tp].add(batch)
+                self._owner(tp).add(tp, batch)
             processed = await self._process(epoch)
         if processed:
             await self._producer.current.drain()
