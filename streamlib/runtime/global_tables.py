@@ -12,15 +12,14 @@ from collections.abc import Collection, Mapping
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
-from streamlib.errors import BrokerUnavailableError, DeserializationError, MissingTopicError, OffsetOutOfRangeError
+from streamlib.errors import BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError
 from streamlib.metrics import Metrics
-from streamlib.record import FetchedBatch, TopicPartition
-from streamlib.runtime.record_queue import SHOWN_BYTES
+from streamlib.record import TopicPartition
+from streamlib.runtime.global_updates import GlobalUpdates
 from streamlib.runtime.restore import RestoreListener
 from streamlib.runtime.task_stores import open_engine
 from streamlib.state.base import Engine, StateStore
 from streamlib.state.directory import GLOBAL, StateDirectory
-from streamlib.state.spec import StoreSpec
 from streamlib.state.stores import open_store
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import Admin, Consumer, Transport
@@ -43,16 +42,10 @@ class GlobalTables:
         self, topology: Topology, config: StreamsConfig, directory: StateDirectory, clock: Clock, metrics: Metrics
     ) -> None:
         self.stores: dict[str, StateStore] = {}
-        self._specs: dict[str, StoreSpec] = {
-            topology.stores[name].source_topic or "": topology.stores[name]
-            for subtopology in topology.subtopologies
-            if subtopology.is_global
-            for name in subtopology.stores
-        }
-        self._config = config
+        self._updates = GlobalUpdates(topology, config, metrics, self.stores)
+        self._specs = self._updates.specs
         self._directory = directory
         self._clock = clock
-        self._metrics = metrics
         self._engine: Engine | None = None
         self._consumer: Consumer | None = None
         self._next: dict[TopicPartition, int] = {}
@@ -115,54 +108,13 @@ class GlobalTables:
         assert self._consumer is not None
         polled = await self._consumer.poll(wanted, max_records=POLL_RECORDS, timeout_ms=timeout_ms)
         for tp, batch in polled.items():
-            store = self.stores[self._specs[tp.topic].name]
-            rows = self._valid_rows(tp, batch)
-            store.restore(
-                [batch.keys[row] for row in rows],
-                [batch.values[row] for row in rows],
-                [batch.timestamps[row] for row in rows],
-            )
+            store = self._updates.update(tp, batch)
             self._next[tp] = batch.next_offset
             if listener is not None:
                 listener.progressed(tp, len(batch))
             if store.pending_rows >= APPLY_ROWS:
                 await self._apply()
             await self._clock.sleep(0)
-
-    def _valid_rows(self, tp: TopicPartition, batch: FetchedBatch) -> list[int]:
-        """Rows with a key, that decode; the others are counted."""
-        spec = self._specs[tp.topic]
-        rows = [row for row, key in enumerate(batch.keys) if key is not None]
-        if len(rows) < len(batch):
-            self._metrics.dropped(spec.name, "null-key", len(batch) - len(rows))
-        try:
-            spec.key_serde.deserialize_many([batch.keys[row] for row in rows])
-            spec.value_serde.deserialize_many([batch.values[row] for row in rows])
-        except Exception:  # the slow path finds the row
-            rows = [row for row in rows if self._decodes(spec, tp, batch, row)]
-        return rows
-
-    def _decodes(self, spec: StoreSpec, tp: TopicPartition, batch: FetchedBatch, row: int) -> bool:
-        for part, serde, data in (
-            ("key", spec.key_serde, batch.keys[row]),
-            ("value", spec.value_serde, batch.values[row]),
-        ):
-            if data is None:
-                continue
-            try:
-                serde.deserialize(data)
-            except Exception as error:
-                if self._config.deserialization_error == "skip":
-                    self._metrics.dropped(spec.name, "deserialization-error")
-                    return False
-                msg = (
-                    f"the {part} ({serde.name}) of a global table's record cannot be decoded: {error}: "
-                    f"topic={tp.topic} partition={tp.partition} offset={batch.offsets[row]} "
-                    f"first bytes={data[:SHOWN_BYTES].hex()}. Mend the table's serde, or skip such records with "
-                    "--on-deserialization-error skip."
-                )
-                raise DeserializationError(msg) from error
-        return True
 
     async def _apply(self) -> None:
         assert self._engine is not None

@@ -4,16 +4,38 @@ Serialization, partitioning and buffering work on whole columns; nothing is awai
 at the next commit. Next: `commit`, which waits until everything appended is acknowledged.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 from streamlib.errors import MissingTopicError, SerdeError
 from streamlib.operators.selection import picked
 from streamlib.record import Headers, RecordBatch, TopicPartition
-from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.serdes.base import AnySerde
 from streamlib.topology.nodes import Sink
 from streamlib.transport.partitioner import Partitioner
+
+
+class Appends(Protocol):
+    """The part of a producer that takes records."""
+
+    def append(
+        self,
+        tp: TopicPartition,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        timestamps: Sequence[int],
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
+        """Buffer records of one partition, in order."""
+
+
+class ProducerInUse(Protocol):
+    """Where the live producer is found: `ProducerHolder`, or a driver of tests."""
+
+    @property
+    def current(self) -> Appends:
+        """The live producer."""
+
 
 Columns = tuple[list[bytes | None], list[bytes | None], list[int], list[Headers]]
 
@@ -27,7 +49,7 @@ class RecordCollector:
         physical: A topic's name on the broker for its name in the plan.
     """
 
-    def __init__(self, producer: ProducerHolder, counts: Mapping[str, int], physical: Callable[[str], str]) -> None:
+    def __init__(self, producer: ProducerInUse, counts: Mapping[str, int], physical: Callable[[str], str]) -> None:
         self._producer = producer
         self._counts = counts
         self._physical = physical
@@ -124,7 +146,7 @@ def serialized(serde: AnySerde, column: list[Any], batch: RecordBatch, sink: Sin
 class ChangelogTopicWriter:
     """A store's changelog partition; implements `state.base.ChangelogWriter`."""
 
-    def __init__(self, producer: ProducerHolder, tp: TopicPartition) -> None:
+    def __init__(self, producer: ProducerInUse, tp: TopicPartition) -> None:
         self._producer = producer
         self.tp = tp
 

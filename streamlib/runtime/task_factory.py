@@ -11,8 +11,7 @@ from streamlib.record import TopicPartition
 from streamlib.runtime.lowering import lower
 from streamlib.runtime.partition_group import PartitionGroup
 from streamlib.runtime.partitions import TaskId, task_partitions
-from streamlib.runtime.producer_holder import ProducerHolder
-from streamlib.runtime.record_collector import ChangelogTopicWriter
+from streamlib.runtime.record_collector import ChangelogTopicWriter, ProducerInUse
 from streamlib.runtime.record_queue import RecordQueue
 from streamlib.runtime.task import Task, TaskContext
 from streamlib.runtime.task_stores import TaskStores, open_engine
@@ -46,7 +45,7 @@ class TaskFactory:
     counts: Mapping[str, int]
     directory: StateDirectory
     collector: Collector
-    producer: ProducerHolder
+    producer: ProducerInUse
     metrics: Metrics
     global_stores: Mapping[str, StateStore]
     clock: Clock

@@ -14,16 +14,12 @@ Three ways of feeding the same steps:
 """
 
 import json
-from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from streamlib.state.base import Engine
-from streamlib.state.memory import MemoryEngine
-from streamlib.state.rocksdb import RocksEngine, RocksMemory
 from tests.conformance.compare import RESULTS, Result, differences, outputs
 from tests.conformance.driver import Driver
 from tests.conformance.test_names import SCENARIOS, SUPPORTED, built, expected, refused
@@ -48,22 +44,32 @@ FAILING = {name for name in RUN if "error" in expected(name)}
 CACHED = [name for name in RUN if int(SCENARIOS[name].get("config", {}).get("statestore.cache.max.bytes", 0)) > 0]
 BATCHED = [name for name in RUN if name not in FAILING and name not in CACHED]
 
-SIZES = pytest.mark.parametrize(("engine", "batch_rows"), [("rocksdb", 3), ("memory", 1_000_000)], indirect=["engine"])
+SIZES = pytest.mark.parametrize(("on_disk", "batch_rows"), [(True, 3), (False, 1_000_000)], ids=["small", "large"])
 """Small batches with a commit after each, so that the next one reads from RocksDB; and everything in one."""
 
 
-@pytest.fixture(scope="session")
-def memory() -> RocksMemory:
-    return RocksMemory(16 * 1024 * 1024)
+TIME_BEGINS_ANEW = {
+    "time-extractor-drives-windows",
+    "window-hopping-aggregate-order",
+    "window-hopping-cached",
+    "window-hopping-count-grace",
+    "window-hopping-count-no-grace",
+    "window-hopping-in-memory",
+    "window-hopping-reduce",
+    "window-rekey-output",
+    "window-result-regrouped",
+    "window-retention-longer",
+    "window-tumbling-aggregate-order",
+    "window-tumbling-cached",
+    "window-tumbling-closing-boundary",
+    "window-tumbling-count-grace",
+    "window-tumbling-count-no-grace",
+    "window-tumbling-in-memory",
+    "window-tumbling-reduce",
+}
+"""Scenarios with a late record: an operator's own time begins anew after a crash, in Java too, so it is late no more."""
 
-
-@pytest.fixture(params=["memory", "rocksdb"])
-def engine(request: pytest.FixtureRequest, memory: RocksMemory) -> Iterator[Engine]:
-    made: Engine = MemoryEngine()
-    if request.param == "rocksdb":
-        made = RocksEngine.open(request.getfixturevalue("tmp_path") / "0_0", memory)
-    yield made
-    made.destroy()
+STORES = pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "rocksdb"])
 
 
 def without_steps(result: Result) -> dict[str, list[Any]]:
@@ -73,7 +79,7 @@ def without_steps(result: Result) -> dict[str, list[Any]]:
 
 def written(driver: Driver) -> dict[str, Any]:
     """The internal topics that have records."""
-    return {topic: rows for topic, rows in driver.trace.items() if rows}
+    return driver.trace
 
 
 def longest_group(name: str) -> int:
@@ -81,17 +87,19 @@ def longest_group(name: str) -> int:
     return max(len(list(group)) for _, group in groupby(SCENARIOS[name]["steps"], lambda step: step["topic"]))
 
 
+@STORES
 @pytest.mark.parametrize("name", [name for name in RUN if name not in EXPIRED_ROWS_LISTED])
-def test_results_are_those_of_kafka_streams_when_records_come_one_by_one(name: str, engine: Engine) -> None:
-    assert differences(expected(name), Driver(SCENARIOS[name], engine).result(), RESULTS) == {}
+def test_results_are_those_of_kafka_streams_when_records_come_one_by_one(name: str, on_disk: bool) -> None:
+    assert differences(expected(name), Driver(SCENARIOS[name], on_disk=on_disk).result(), RESULTS) == {}
 
 
+@STORES
 @pytest.mark.parametrize(("cached", "uncached"), EXPIRED_ROWS_LISTED.items())
-def test_only_live_rows_are_listed_when_a_window_store_has_a_cache(cached: str, uncached: str, engine: Engine) -> None:
+def test_only_live_rows_are_listed_when_a_window_store_has_a_cache(cached: str, uncached: str, on_disk: bool) -> None:
     assert [SCENARIOS[cached][part] for part in ("topology", "steps")] == [
         SCENARIOS[uncached][part] for part in ("topology", "steps")
     ]
-    theirs, ours = expected(cached), Driver(SCENARIOS[cached], engine).result()
+    theirs, ours = expected(cached), Driver(SCENARIOS[cached], on_disk=on_disk).result()
     assert differences(theirs, ours, RESULTS).keys() == {"stores"}
     assert differences(expected(uncached), ours, ["stores"]) == {}
     rows = theirs["stores"]["win"]
@@ -100,9 +108,10 @@ def test_only_live_rows_are_listed_when_a_window_store_has_a_cache(cached: str, 
     assert differences({"stores": {"win": live}}, ours, ["stores"]) == {}
 
 
+@STORES
 @pytest.mark.parametrize("name", [name for name in RUN if name in TRACES])
-def test_internal_topics_are_those_of_kafka_streams_when_records_come_one_by_one(name: str, engine: Engine) -> None:
-    driver = Driver(SCENARIOS[name], engine)
+def test_internal_topics_are_those_of_kafka_streams_when_records_come_one_by_one(name: str, on_disk: bool) -> None:
+    driver = Driver(SCENARIOS[name], on_disk=on_disk)
     driver.result()
     assert written(driver) == TRACES[name]
 
@@ -110,9 +119,9 @@ def test_internal_topics_are_those_of_kafka_streams_when_records_come_one_by_one
 @SIZES
 @pytest.mark.parametrize("name", BATCHED)
 def test_results_are_those_of_kafka_streams_when_records_come_in_batches(
-    name: str, batch_rows: int, engine: Engine
+    name: str, batch_rows: int, on_disk: bool
 ) -> None:
-    driver, single = Driver(SCENARIOS[name], engine, batch_rows=batch_rows), Driver(SCENARIOS[name], MemoryEngine())
+    driver, single = Driver(SCENARIOS[name], on_disk=on_disk, batch_rows=batch_rows), Driver(SCENARIOS[name])
     theirs, ours = expected(name), driver.result()
     assert without_steps(ours) == without_steps(theirs)
     assert differences(theirs, ours, ["error", "stores", "dropped"]) == {}
@@ -124,15 +133,26 @@ def test_results_are_those_of_kafka_streams_when_records_come_in_batches(
 @SIZES
 @pytest.mark.parametrize("name", CACHED)
 def test_results_are_those_of_single_records_when_batches_meet_a_cache(
-    name: str, batch_rows: int, engine: Engine
+    name: str, batch_rows: int, on_disk: bool
 ) -> None:
-    driver = Driver(SCENARIOS[name], engine, batch_rows=batch_rows, commit_rows=batch_rows)
-    single = Driver(SCENARIOS[name], MemoryEngine(), commit_rows=batch_rows)
+    driver = Driver(SCENARIOS[name], on_disk=on_disk, batch_rows=batch_rows, commit_rows=batch_rows)
+    single = Driver(SCENARIOS[name], commit_rows=batch_rows)
     ours, theirs = driver.result(), single.result()
     assert without_steps(ours) == without_steps(theirs)
     assert differences(theirs, ours, ["error", "stores", "dropped"]) == {}
     assert written(driver) == written(single)
     assert (driver.largest_run > 1, single.largest_run) == (True, 1)
+
+
+@pytest.mark.parametrize("name", [name for name in RUN if name not in TIME_BEGINS_ANEW])
+def test_results_are_those_of_kafka_streams_when_the_worker_crashes_between_steps(name: str) -> None:
+    driver = Driver(SCENARIOS[name], crashing=True)
+    assert differences(expected(name), driver.result(), ["outputs", "error", "stores"]) == {}
+
+
+@pytest.mark.parametrize("name", sorted(TIME_BEGINS_ANEW))
+def test_a_late_record_is_taken_when_the_worker_has_crashed_before_it(name: str) -> None:
+    assert differences(expected(name), Driver(SCENARIOS[name], crashing=True).result(), ["outputs", "stores"])
 
 
 @pytest.mark.parametrize(

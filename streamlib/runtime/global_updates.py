@@ -1,0 +1,92 @@
+"""The records of global tables' topics become rows, the same in workers and in the driver of tests.
+
+Next: `global_tables`, which reads the topics.
+"""
+
+from collections.abc import Mapping
+
+from streamlib.config import StreamsConfig
+from streamlib.errors import DeserializationError
+from streamlib.metrics import Metrics
+from streamlib.record import FetchedBatch, TopicPartition
+from streamlib.runtime.record_queue import SHOWN_BYTES
+from streamlib.state.base import StateStore
+from streamlib.state.spec import StoreSpec
+from streamlib.topology.topology import Topology
+
+
+class GlobalUpdates:
+    """Applies records to global stores.
+
+    Args:
+        topology: The plan.
+        config: What to do with a record that cannot be decoded.
+        metrics: Counters.
+        stores: The opened stores by name; may be filled later.
+
+    Attributes:
+        specs: The stores by the topics that feed them.
+    """
+
+    def __init__(
+        self, topology: Topology, config: StreamsConfig, metrics: Metrics, stores: Mapping[str, StateStore]
+    ) -> None:
+        self.specs: dict[str, StoreSpec] = {
+            topology.stores[name].source_topic or "": topology.stores[name]
+            for subtopology in topology.subtopologies
+            if subtopology.is_global
+            for name in subtopology.stores
+        }
+        self._config = config
+        self._metrics = metrics
+        self._stores = stores
+
+    def update(self, tp: TopicPartition, batch: FetchedBatch) -> StateStore:
+        """Apply a batch; returns the store it went to.
+
+        Raises:
+            DeserializationError: A row does not decode, and the policy is to fail.
+        """
+        store = self._stores[self.specs[tp.topic].name]
+        rows = self._valid_rows(tp, batch)
+        store.restore(
+            [batch.keys[row] for row in rows],
+            [batch.values[row] for row in rows],
+            [batch.timestamps[row] for row in rows],
+        )
+        return store
+
+    def _valid_rows(self, tp: TopicPartition, batch: FetchedBatch) -> list[int]:
+        """Rows with a key, that decode; the others are counted."""
+        spec = self.specs[tp.topic]
+        rows = [row for row, key in enumerate(batch.keys) if key is not None]
+        if len(rows) < len(batch):
+            self._metrics.dropped(spec.name, "null-key", len(batch) - len(rows))
+        try:
+            spec.key_serde.deserialize_many([batch.keys[row] for row in rows])
+            spec.value_serde.deserialize_many([batch.values[row] for row in rows])
+        except Exception:  # the slow path finds the row
+            rows = [row for row in rows if self._decodes(spec, tp, batch, row)]
+        return rows
+
+    def _decodes(self, spec: StoreSpec, tp: TopicPartition, batch: FetchedBatch, row: int) -> bool:
+        for part, serde, data in (
+            ("key", spec.key_serde, batch.keys[row]),
+            ("value", spec.value_serde, batch.values[row]),
+        ):
+            if data is None:
+                continue
+            try:
+                serde.deserialize(data)
+            except Exception as error:
+                if self._config.deserialization_error == "skip":
+                    self._metrics.dropped(spec.name, "deserialization-error")
+                    return False
+                msg = (
+                    f"the {part} ({serde.name}) of a global table's record cannot be decoded: {error}: "
+                    f"topic={tp.topic} partition={tp.partition} offset={batch.offsets[row]} "
+                    f"first bytes={data[:SHOWN_BYTES].hex()}. Mend the table's serde, or skip such records with "
+                    "--on-deserialization-error skip."
+                )
+                raise DeserializationError(msg) from error
+        return True
