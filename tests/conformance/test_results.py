@@ -67,7 +67,7 @@ TIME_BEGINS_ANEW = {
     "window-tumbling-in-memory",
     "window-tumbling-reduce",
 }
-"""Scenarios with a late record: an operator's own time begins anew after a crash, in Java too, so it is late no more."""
+"""Scenarios with a late record: an operator's own time begins anew after a crash, as in Java, so it is late no more."""
 
 STORES = pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "rocksdb"])
 
