@@ -33,6 +33,28 @@ def differences(expected: Result, actual: Result, parts: Collection[str]) -> dic
     return {part: pair for part, pair in views.items() if pair[0] != pair[1]}
 
 
+def first_difference(found: Mapping[str, tuple[Any, Any]]) -> str:
+    """Where two results part first, in words: the part, the place in it, what was expected and what came."""
+    part, (expected, given) = next(iter(found.items()))
+    place = part
+    while type(expected) is type(given) and isinstance(expected, dict | list | tuple):
+        keys = list(range(max(len(expected), len(given))))
+        if isinstance(expected, dict):
+            keys = list(dict.fromkeys([*expected, *given]))
+        missing = [key for key in keys if not (_has(expected, key) and _has(given, key))]
+        key = next((key for key in keys if key in missing or expected[key] != given[key]), None)
+        if key is None:  # equal members in another order
+            break
+        place += f"[{key}]"
+        expected = expected[key] if _has(expected, key) else "nothing"
+        given = given[key] if _has(given, key) else "nothing"
+    return f"{place}: expected {expected!s:.300}, got {given!s:.300}"
+
+
+def _has(container: Any, key: Any) -> bool:
+    return key in container if isinstance(container, dict) else key < len(container)
+
+
 def outputs(result: Result) -> dict[str, list[Any]]:
     """For each topic its records in order."""
     topics = defaultdict(list)

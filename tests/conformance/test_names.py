@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from streamlib import Topology, TopologyError, UnstableNameWarning
-from streamlib.topology.internal_topics import internal_topics
 from tests.conformance.build import Build, missing
 from tests.conformance.compare import NAMES, differences
+from tests.conformance.driver import names
 
 FOLDER = Path(__file__).parent / "scenarios"
 SCENARIOS = {
@@ -60,15 +60,6 @@ def built(name: str) -> Topology:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnstableNameWarning)
         return Build(SCENARIOS[name]).topology()
-
-
-def names(topology: Topology) -> dict[str, Any]:
-    """What our topology has to show, in the form of an expected result."""
-    topics = []
-    for topic in internal_topics(topology, "app"):
-        entry = {"name": topic.name, "kind": topic.kind, "config": dict(topic.configs)}
-        topics.append(entry if topic.partitions is None else entry | {"partitions": topic.partitions})
-    return {"describe": topology.describe(), "internal_topics": topics}
 
 
 def refused(name: str) -> bool:

@@ -22,22 +22,10 @@ import pytest
 
 from tests.conformance.compare import RESULTS, Result, differences, outputs
 from tests.conformance.driver import Driver
-from tests.conformance.test_names import SCENARIOS, SUPPORTED, built, expected, refused
+from tests.conformance.test_names import SCENARIOS, SUPPORTED, expected, refused
 
 TRACES: dict[str, Any] = json.loads((Path(__file__).parent / "golden_traces.json").read_text())
 """Scenario to internal topic to its records: key and value as hexadecimal digits, timestamp, headers if any."""
-
-EXPIRED_ROWS_LISTED = {
-    "window-hopping-cached": "window-hopping-count-grace",
-    "window-tumbling-cached": "window-tumbling-count-grace",
-}
-"""Scenarios in which Java lists rows past their retention, to the same without a cache, in which it does not.
-
-A row that a flush has written stays in Java's cache, marked clean, until memory runs out (``NamedCache.flush``).
-``CachingWindowStore.all`` merges the cache with the store, and only the store leaves out what has expired
-(``AbstractRocksDBSegmentedBytesStore.all``). So what is listed there depends on the memory of the cache. Here a listing
-is what the store has, with a cache or without.
-"""
 
 RUN = [name for name in SUPPORTED if not refused(name)]
 FAILING = {name for name in RUN if "error" in expected(name)}
@@ -88,24 +76,9 @@ def longest_group(name: str) -> int:
 
 
 @STORES
-@pytest.mark.parametrize("name", [name for name in RUN if name not in EXPIRED_ROWS_LISTED])
+@pytest.mark.parametrize("name", RUN)
 def test_results_are_those_of_kafka_streams_when_records_come_one_by_one(name: str, on_disk: bool) -> None:
     assert differences(expected(name), Driver(SCENARIOS[name], on_disk=on_disk).result(), RESULTS) == {}
-
-
-@STORES
-@pytest.mark.parametrize(("cached", "uncached"), EXPIRED_ROWS_LISTED.items())
-def test_only_live_rows_are_listed_when_a_window_store_has_a_cache(cached: str, uncached: str, on_disk: bool) -> None:
-    assert [SCENARIOS[cached][part] for part in ("topology", "steps")] == [
-        SCENARIOS[uncached][part] for part in ("topology", "steps")
-    ]
-    theirs, ours = expected(cached), Driver(SCENARIOS[cached], on_disk=on_disk).result()
-    assert differences(theirs, ours, RESULTS).keys() == {"stores"}
-    assert differences(expected(uncached), ours, ["stores"]) == {}
-    rows = theirs["stores"]["win"]
-    live_from = max(row[0]["start"] for row in rows) - built(cached).stores["win"].retention_ms + 1
-    live = [row for row in rows if row[0]["start"] >= live_from]
-    assert differences({"stores": {"win": live}}, ours, ["stores"]) == {}
 
 
 @STORES
