@@ -28,3 +28,16 @@ def test_a_development_broker_serves_until_it_is_told_to_stop(cli: Cli) -> None:
     assert (broker.returncode, out, err) == (0, "", "")
     assert [pid for pid in java if os.path.exists(f"/proc/{pid}")] == []
     assert (cli.folder / "kept").is_dir()
+
+
+def test_a_topic_keeps_three_copies_when_three_brokers_run(cli: Cli) -> None:
+    brokers = cli.start("dev", "kafka", "--port", "0", "--brokers", "3")
+    assert brokers.stdout is not None
+    address = brokers.stdout.readline().strip()
+    assert address.count("127.0.0.1:") == 3
+    cli("topics", "create", "orders", "--replication-factor", "3", "--partitions", "6", "--broker", address)
+    cli("produce", "orders", "--broker", address, typed='{"n":1}\n')
+    assert '"value":{"n":1}' in cli("consume", "orders", "--broker", address).out
+    brokers.send_signal(signal.SIGTERM)
+    brokers.communicate(timeout=60)
+    assert brokers.returncode == 0
