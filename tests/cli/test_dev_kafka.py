@@ -36,7 +36,7 @@ def test_a_topic_keeps_three_copies_when_three_brokers_run(cli: Cli) -> None:
     address = brokers.stdout.readline().strip()
     assert address.count("127.0.0.1:") == 3
     cli("topics", "create", "orders", "--replication-factor", "3", "--partitions", "6", "--broker", address)
-    cli("produce", "orders", "--broker", address, typed='{"n":1}\n')
+    cli.produce("orders", [{"n": 1}], "--broker", address)
     assert '"value":{"n":1}' in cli("consume", "orders", "--broker", address).out
     brokers.send_signal(signal.SIGTERM)
     brokers.communicate(timeout=60)
