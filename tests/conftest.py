@@ -6,6 +6,8 @@ import pytest
 
 from streamlib.testing.kafka_broker import KafkaBroker
 
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture(scope="session")
 def kafka_cluster() -> Iterator[KafkaBroker]:

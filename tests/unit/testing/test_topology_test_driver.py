@@ -72,6 +72,63 @@ def test_internal_topics_are_among_the_produced_ones_when_asked(driver: Topology
     assert repartitioned.read_key_value() == ("a", "a")
 
 
+def test_every_step_is_told_when_a_record_is_explained(driver: TopologyTestDriver) -> None:
+    told = driver.explain("lines", b"k", b"a b", 7)
+    assert [(call.function, call.arguments, call.result) for call in told.calls] == [
+        ("mapper", ("a b",), ["a", "b"]),
+        ("mapper", ("k", "a"), "a"),
+        ("mapper", ("k", "b"), "b"),
+    ]
+    assert told.nodes == ["KSTREAM-FLATMAPVALUES-0000000001", "by-word"]
+    assert [(write.topic, write.key) for write in told.writes] == [
+        ("words-by-word-repartition", "a"),
+        ("words-by-word-repartition", "b"),
+        ("words-counts-changelog", b"a"),
+        ("counted", "a"),
+        ("words-counts-changelog", b"b"),
+        ("counted", "b"),
+    ]
+    assert "by-word: mapper('k', 'a') -> 'a'" in str(told)
+    assert "counted <- 'b': 1 @ 7" in str(told)
+    driver.pipe("lines", b"k", b"c", 8)
+    assert len(told.calls) == 3
+
+
+def test_the_call_that_raised_is_the_last_one_when_a_record_is_explained() -> None:
+    builder = StreamsBuilder("words")
+    builder.stream("in", serdes.STRING, serdes.INT64).filter(lambda *_: True).map_values(lambda value: 1 // value).to(
+        "out"
+    )
+    with TopologyTestDriver(builder.build(), {"processing_error": "skip"}) as driver:
+        told = driver.explain("in", None, (0).to_bytes(8), 7)
+        assert [type(call.result) for call in told.calls] == [bool, ZeroDivisionError]
+        assert told.writes == []
+
+
+def test_drivers_are_closed_when_the_fixture_made_them(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from streamlib import StreamsBuilder, serdes
+
+        made = []
+
+        def test_one(topology_driver):
+            builder = StreamsBuilder("words")
+            builder.stream("in", serdes.STRING, serdes.STRING).to("out")
+            driver = topology_driver(builder.build(), {"application_id": "mine"})
+            driver.pipe("in", None, b"a", 1)
+            assert driver.create_output_topic("out", serdes.STRING, serdes.STRING).read_value() == "a"
+            made.append(driver)
+
+        def test_two():
+            import pytest
+            with pytest.raises(AssertionError, match="closed"):
+                made[0].pipe("in", None, b"a", 1)
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:randomly").assert_outcomes(passed=2)
+
+
 def test_counts_go_on_when_the_worker_has_crashed(driver: TopologyTestDriver) -> None:
     lines = driver.create_input_topic("lines", serdes.STRING, serdes.STRING)
     counted = driver.create_output_topic("counted", serdes.STRING, serdes.INT64)
