@@ -92,6 +92,18 @@ class Cluster:
             sums[tp.topic] = sums.get(tp.topic, 0) + max(0, entry.offset)
         return sums
 
+    async def ends(self, part: str) -> dict[str, int]:
+        """End offsets of the topics whose names contain ``part``, added up over the partitions of each."""
+        topics = [topic for topic in await self._admin.list_topics() if part in topic]
+        consumer: Any = AIOKafkaConsumer(bootstrap_servers=self.address, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            tps = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
+            ends = await consumer.end_offsets(tps)
+        finally:
+            await consumer.stop()
+        return {topic: sum(end for tp, end in ends.items() if tp.topic == topic) for topic in topics}
+
     async def coordinator(self, group: str) -> int:
         """Node id of the group's coordinator; the first question makes the broker create its offsets topic."""
         for _ in range(100):

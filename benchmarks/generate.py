@@ -115,6 +115,36 @@ class Dataset:
             part.timestamps.append(START_MS - 60_000)
         return parts
 
+    def logins(self) -> list[Columns]:
+        """One record for every user, at times that are spread over those of the stream, by partition."""
+        parts = [Columns() for _ in range(self.partitions)]
+        positions: list[list[int]] = [[] for _ in parts]
+        for user, key in enumerate(self._user_keys):
+            partition, position = self._user_partitions[user], self.login(user)
+            part = parts[partition]
+            part.keys.append(key)
+            part.values.append(f'{{"user":"u{user:06d}","tier":"{tier(user)}"}}'.encode())
+            part.timestamps.append(self.timestamp(position))
+            positions[partition].append(position)
+        for part, ascending in zip(parts, positions, strict=True):
+            part.positions = array("l", ascending)
+        return parts
+
+    def login(self, user: int) -> int:
+        """Where in the stream a user's login stands."""
+        return user * self.records // self.keys
+
+    def page_table(self) -> list[Columns]:
+        """One row for every page, by partition."""
+        parts = [Columns() for _ in range(self.partitions)]
+        for page in range(PAGES):
+            key = page_name(page).encode()
+            part = parts[(murmur2(key) & 0x7FFFFFFF) % self.partitions]
+            part.keys.append(key)
+            part.values.append(f'{{"user":"{page_name(page)}","tier":"{tier(page)}"}}'.encode())
+            part.timestamps.append(START_MS - 60_000)
+        return parts
+
 
 def tier(user: int) -> str:
     """What the table says of a user."""

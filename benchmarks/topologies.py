@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import msgspec
 
-from streamlib import StreamsBuilder, TimeWindows, Topology, serdes
+from streamlib import JoinWindows, SessionWindows, StreamsBuilder, TimeWindows, Topology, serdes
 
 RUN = os.environ.get("BENCHMARK_ID", "bench")
 INPUT, OUTPUT, TABLE = f"{RUN}-in", f"{RUN}-out", f"{RUN}-table"
@@ -98,5 +98,55 @@ def table_join() -> Topology:
         builder.stream(INPUT, serdes.STRING, EVENT)
         .join(users, lambda event, user: Joint(event.user, event.amount, event.seq, user.tier))
         .to(OUTPUT, value_serde=serdes.json(Joint))
+    )
+    return builder.build()
+
+
+def stream_join() -> Topology:
+    """Each record with the login of its user at most a minute away."""
+    builder = StreamsBuilder(RUN)
+    logins = builder.stream(TABLE, serdes.STRING, serdes.json(User))
+    (
+        builder.stream(INPUT, serdes.STRING, EVENT)
+        .join(
+            logins,
+            lambda event, user: Joint(event.user, event.amount, event.seq, user.tier),
+            JoinWindows.of(timedelta(minutes=1), grace=timedelta(minutes=10)),
+            store="joined",
+        )
+        .to(OUTPUT, value_serde=serdes.json(Joint))
+    )
+    return builder.build()
+
+
+def session() -> Topology:
+    """Records of each key that come at most five seconds after one another."""
+    builder = StreamsBuilder(RUN)
+    (
+        builder.stream(INPUT, serdes.STRING, serdes.BYTES)
+        .group_by_key()
+        .windowed_by(SessionWindows.of(timedelta(seconds=5)))
+        .count(store="sessions")
+        .to_stream()
+        .to(OUTPUT)
+    )
+    return builder.build()
+
+
+def foreign_key_join() -> Topology:
+    """The newest record of each key with the row of its page."""
+    builder = StreamsBuilder(RUN)
+    pages = builder.table(TABLE, serdes.STRING, serdes.json(User), store="pages")
+    (
+        builder.table(INPUT, serdes.STRING, EVENT, store="events")
+        .join(
+            pages,
+            lambda event, page: Joint(event.user, event.amount, event.seq, page.tier),
+            foreign_key=lambda _, event: event.page,
+            store="joined",
+            value_serde=serdes.json(Joint),
+        )
+        .to_stream()
+        .to(OUTPUT)
     )
     return builder.build()

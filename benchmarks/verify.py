@@ -15,6 +15,8 @@ from benchmarks.broker import Cluster
 from benchmarks.generate import KINDS, Dataset, page_name, tier, user_name
 
 WINDOW_MS = 60_000
+SESSION_GAP_MS = 5_000
+NO_VALUE = b"0"  # decodes in every form
 DROP = KINDS.index("drop")
 
 Decoder = Callable[[bytes, bytes], tuple[Any, Any]]
@@ -49,6 +51,12 @@ def expected(workload: str, data: Dataset, records: int) -> Any:
         return Counter(map(user_name, data.users[:records]))
     if workload == "repartition":
         return Counter(map(page_name, data.pages[:records]))
+    if workload == "session":
+        return _expected_sessions(data, records)
+    if workload == "foreign-key-join":
+        return {
+            user_name(data.users[position]): _joint(data, position, data.pages[position]) for position in range(records)
+        }
     sums: dict[tuple[str, int], int] = {}
     for position in range(records):
         window = data.timestamp(position) // WINDOW_MS * WINDOW_MS
@@ -57,13 +65,35 @@ def expected(workload: str, data: Dataset, records: int) -> Any:
     return sums
 
 
+def _expected_sessions(data: Dataset, records: int) -> dict[tuple[str, int, int], int]:
+    """Records of each session; those of a user come in order."""
+    open_: dict[int, tuple[int, int, int]] = {}
+    done: dict[tuple[str, int, int], int] = {}
+    for position in range(records):
+        user, time = data.users[position], data.timestamp(position)
+        start, end, count = open_.get(user, (time, time, 0))
+        if time - end > SESSION_GAP_MS:
+            done[user_name(user), start, end] = count
+            start, count = time, 0
+        open_[user] = (start, time, count + 1)
+    done.update({(user_name(user), start, end): count for user, (start, end, count) in open_.items()})
+    return done
+
+
+def _joint(data: Dataset, position: int, tier_of: int) -> dict[str, Any]:
+    user = user_name(data.users[position])
+    return {"user": user, "amount": data.amounts[position], "seq": 1_000_000 + position, "tier": tier(tier_of)}
+
+
 def _expected_records(workload: str, data: Dataset, records: int) -> Checksum:
     checksum = Checksum()
     for position in range(records):
         user = data.users[position]
         name, seq = user_name(user), 1_000_000 + position
-        if workload == "table-join":
+        if workload == "table-join" or (workload == "stream-join" and _logged_in(data, position)):
             checksum.add(name, name, data.amounts[position], seq, tier(user))
+        elif workload == "stream-join":
+            continue
         elif workload == "consume-produce":
             kind = KINDS[data.kinds[position]]
             checksum.add(name, name, page_name(data.pages[position]), data.amounts[position], seq, kind)
@@ -72,9 +102,14 @@ def _expected_records(workload: str, data: Dataset, records: int) -> Checksum:
     return checksum
 
 
+def _logged_in(data: Dataset, position: int) -> bool:
+    return abs(data.timestamp(position) - data.timestamp(data.login(data.users[position]))) <= WINDOW_MS
+
+
 RECORD_FIELDS = {
     "map": ("user", "page", "cents", "seq"),
     "table-join": ("user", "amount", "seq", "tier"),
+    "stream-join": ("user", "amount", "seq", "tier"),
     "consume-produce": ("user", "page", "amount", "seq", "kind"),
 }
 """For workloads that emit records rather than updates: the fields of each output value."""
@@ -84,11 +119,13 @@ async def check(cluster: Cluster, topic: str, workload: str, decode: Decoder, ri
     """Read a run's output topic and compare it with the right results."""
     if isinstance(right, Checksum):
         return await _check_records(cluster, topic, workload, decode, right)
-    final: dict[Any, int] = {}
+    final: dict[Any, Any] = {}
     async for rows in cluster.read(topic):
         for row in rows:
-            key, value = decode(row.key, row.value)
+            key, value = decode(row.key, row.value or NO_VALUE)
             final[key] = value  # a key lives in one partition, so the last one read is its newest
+            if row.value is None:
+                del final[key]
     if final == right:
         return Verdict(True)
     missing = len(right.keys() - final.keys())

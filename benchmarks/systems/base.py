@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-ALL_WORKLOADS = ("map", "count", "window", "repartition", "table-join")
+PYTHON_WORKLOADS = ("map", "count", "window", "repartition", "table-join")
+"""Those that the Python peers can do, too."""
+ALL_WORKLOADS = (*PYTHON_WORKLOADS, "stream-join", "session", "foreign-key-join")
 
 
 @dataclass(frozen=True)

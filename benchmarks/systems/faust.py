@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.systems.base import ALL_WORKLOADS, Job
+from benchmarks.systems.base import PYTHON_WORKLOADS, Job
 from benchmarks.systems.venv import installed_versions, make_venv
 
 PROGRAM = Path(__file__).parents[1] / "peers" / "faust_app.py"
@@ -16,7 +16,7 @@ class Faust:
     """One worker with its tables in memory, without the others' disk work, and with their changelog topics."""
 
     name = "faust"
-    workloads = ALL_WORKLOADS
+    workloads = PYTHON_WORKLOADS
     note = "one worker; tables in memory (no RocksDB) with changelog topics; an agent fills the joined table"
 
     def __init__(self) -> None:

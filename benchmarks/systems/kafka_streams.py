@@ -63,9 +63,11 @@ class KafkaStreams:
 
 
 def decode_kafka(workload: str, key: bytes, value: bytes) -> tuple[Any, Any]:
-    """Output written by Kafka's own serdes: long values, and window keys with the start in the last eight bytes."""
+    """Output written by Kafka's own serdes: long values, window keys that end with the start, session keys likewise."""
     if workload == "window":
         return (key[:-8].decode(), int.from_bytes(key[-8:])), int.from_bytes(value)
+    if workload == "session":
+        return (key[:-16].decode(), int.from_bytes(key[-8:]), int.from_bytes(key[-16:-8])), int.from_bytes(value)
     if workload in ("count", "repartition"):
         return key.decode(), int.from_bytes(value)
     return key.decode(), msgspec.json.decode(value)

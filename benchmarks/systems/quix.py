@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.systems.base import ALL_WORKLOADS, Job
+from benchmarks.systems.base import PYTHON_WORKLOADS, Job
 from benchmarks.systems.venv import installed_versions, make_venv
 
 PROGRAM = Path(__file__).parents[1] / "peers" / "quix_app.py"
@@ -16,7 +16,7 @@ class Quix:
     """One process, RocksDB state (rocksdict) with changelog topics, its own JSON serializers (orjson)."""
 
     name = "quix"
-    workloads = ALL_WORKLOADS
+    workloads = PYTHON_WORKLOADS
     note = "one process; RocksDB state written once a checkpoint; table-join is its as-of join"
 
     def __init__(self) -> None:

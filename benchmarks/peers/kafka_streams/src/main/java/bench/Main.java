@@ -14,11 +14,16 @@ import org.apache.kafka.streams.StreamsConfig;
 import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Grouped;
 import org.apache.kafka.streams.kstream.Joined;
+import org.apache.kafka.streams.kstream.JoinWindows;
+import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.KTable;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
+import org.apache.kafka.streams.kstream.SessionWindows;
+import org.apache.kafka.streams.kstream.StreamJoined;
 import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.kstream.WindowedSerdes;
+import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.WindowStore;
 
 /** The workloads in Kafka Streams: one stream thread, at-least-once, 1 s commits, RocksDB with changelogs. */
@@ -89,6 +94,37 @@ public final class Main {
                         users,
                         (event, user) -> new Joint(event.user(), event.amount(), event.seq(), user.tier()),
                         Joined.with(STRING, EVENT, null))
+                    .to(out, Produced.with(STRING, new JsonSerde<>(Joint.class)));
+            }
+            case "stream-join" -> {
+                final KStream<String, User> logins =
+                    builder.stream(table, Consumed.with(STRING, new JsonSerde<>(User.class)));
+                builder.stream(in, Consumed.with(STRING, EVENT))
+                    .join(
+                        logins,
+                        (event, user) -> new Joint(event.user(), event.amount(), event.seq(), user.tier()),
+                        JoinWindows.ofTimeDifferenceAndGrace(WINDOW, Duration.ofMinutes(10)),
+                        StreamJoined.with(STRING, EVENT, new JsonSerde<>(User.class)).withStoreName("joined"))
+                    .to(out, Produced.with(STRING, new JsonSerde<>(Joint.class)));
+            }
+            case "session" -> builder.stream(in, Consumed.with(STRING, Serdes.ByteArray()))
+                .groupByKey()
+                .windowedBy(SessionWindows.ofInactivityGapWithNoGrace(Duration.ofSeconds(5)))
+                .count(Materialized.as("sessions"))
+                .toStream()
+                .to(out, Produced.with(WindowedSerdes.sessionWindowedSerdeFrom(String.class), Serdes.Long()));
+            case "foreign-key-join" -> {
+                final KTable<String, User> pages =
+                    builder.table(table, Consumed.with(STRING, new JsonSerde<>(User.class)), Materialized.as("pages"));
+                builder.table(in, Consumed.with(STRING, EVENT), Materialized.as("events"))
+                    .join(
+                        pages,
+                        (user, event) -> event.page(),
+                        (event, page) -> new Joint(event.user(), event.amount(), event.seq(), page.tier()),
+                        Materialized.<String, Joint, KeyValueStore<Bytes, byte[]>>as("joined")
+                            .withKeySerde(STRING)
+                            .withValueSerde(new JsonSerde<>(Joint.class)))
+                    .toStream()
                     .to(out, Produced.with(STRING, new JsonSerde<>(Joint.class)));
             }
             default -> throw new IllegalArgumentException("unknown workload " + workload);
