@@ -11,10 +11,13 @@ author = "The streamlib authors"
 release = installed_version("streamlib")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "from_code"]
-exclude_patterns = ["_build", "changelog.d"]
+exclude_patterns = ["_build", "_parts", "changelog.d"]
 default_role = "code"  # `name` in a docstring is code
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!streamlib\.).*")]  # other projects' names, and short names in Raises sections
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!streamlib\.).*"),  # other projects' names, and short names in Raises sections
+    (r"py:obj", r"streamlib\..*\.[KV]R?"),  # type variables
+]
 
 html_theme = "furo"
 html_title = "streamlib"

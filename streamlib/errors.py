@@ -6,6 +6,7 @@
     ├── SerdeError
     │   └── DeserializationError    bytes of a record that its serde refuses
     ├── ProcessingError         a user function raised
+    │   └── BufferFullError         a suppressed table holds back more than its buffer may have
     ├── StateStoreError         a store cannot be opened, read or written
     │   ├── StateDirLockedError     another process uses the state directory
     │   └── StateCorruptedError     files of a store are damaged: set them aside and rebuild from the changelog
@@ -60,6 +61,10 @@ class DeserializationError(SerdeError):
 
 class ProcessingError(StreamlibError):
     """A user function raised; ``__cause__`` is what it raised."""
+
+
+class BufferFullError(ProcessingError):
+    """A suppressed table holds back more than its buffer may have; give it more room, or let it emit early."""
 
 
 class StateStoreError(StreamlibError):

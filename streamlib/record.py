@@ -11,9 +11,17 @@ import msgspec
 
 K = TypeVar("K")
 V = TypeVar("V")
+KT_co = TypeVar("KT_co", covariant=True)
+VT_co = TypeVar("VT_co", covariant=True)
+KR = TypeVar("KR")
+VR = TypeVar("VR")
 
 Headers = Sequence[tuple[str, bytes | None]]
 """The headers of one record, in order; names may repeat."""
+
+
+MAX_TIME_MS = 2**63 - 1
+"""The end of windows that have none."""
 
 
 class TopicPartition(NamedTuple):
@@ -110,6 +118,59 @@ class ChangeBatch(RecordBatch):
         self.store_keys: list[bytes] | None = None
 
 
+class Record(msgspec.Struct, Generic[KT_co, VT_co], frozen=True):
+    """One record, as a `Processor` takes and forwards it. It never changes: the methods give changed copies.
+
+    Attributes:
+        key: None for no key.
+        value: None for a tombstone.
+        timestamp: Milliseconds since the epoch, not negative.
+        headers: In order; names may repeat.
+    """
+
+    key: KT_co
+    value: VT_co
+    timestamp: int
+    headers: Headers = ()
+
+    def with_key(self, key: KR) -> "Record[KR, VT_co]":
+        """The record under another key."""
+        return Record(key, self.value, self.timestamp, self.headers)
+
+    def with_value(self, value: VR) -> "Record[KT_co, VR]":
+        """The record with another value."""
+        return Record(self.key, value, self.timestamp, self.headers)
+
+    def with_timestamp(self, timestamp: int) -> "Record[KT_co, VT_co]":
+        """The record at another time."""
+        return Record(self.key, self.value, timestamp, self.headers)
+
+    def with_headers(self, headers: Headers) -> "Record[KT_co, VT_co]":
+        """The record with these headers and no others."""
+        return Record(self.key, self.value, self.timestamp, tuple(headers))
+
+
+class FixedKeyRecord(msgspec.Struct, Generic[KT_co, VT_co], frozen=True):
+    """One record, as a `FixedKeyProcessor` takes and forwards it: a `Record` whose key stays."""
+
+    key: KT_co
+    value: VT_co
+    timestamp: int
+    headers: Headers = ()
+
+    def with_value(self, value: VR) -> "FixedKeyRecord[KT_co, VR]":
+        """The record with another value."""
+        return FixedKeyRecord(self.key, value, self.timestamp, self.headers)
+
+    def with_timestamp(self, timestamp: int) -> "FixedKeyRecord[KT_co, VT_co]":
+        """The record at another time."""
+        return FixedKeyRecord(self.key, self.value, timestamp, self.headers)
+
+    def with_headers(self, headers: Headers) -> "FixedKeyRecord[KT_co, VT_co]":
+        """The record with these headers and no others."""
+        return FixedKeyRecord(self.key, self.value, self.timestamp, tuple(headers))
+
+
 class Change(msgspec.Struct, frozen=True):
     """Both sides of a table's update as one value: what the repartition topic of a table aggregation carries.
 
@@ -129,7 +190,7 @@ class Windowed(msgspec.Struct, Generic[K], frozen=True):
         key: The key that was grouped by.
         start: First millisecond of the window.
         end: End of the window: exclusive for tumbling and hopping windows (start + size), inclusive for sliding and
-            session windows.
+            session windows; `MAX_TIME_MS` for unlimited windows.
     """
 
     key: K

@@ -1,5 +1,6 @@
 """``streamlib reset``: let an application start again. Next: `reset_plan`, what exactly that changes."""
 
+import re
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -137,12 +138,15 @@ def application_of(target: str | None, options: ResetOptions) -> Application:
     from streamlib.config import StreamsConfig
 
     application_id, inputs, own = options.application_id, _names(options.input_topics), frozenset[str]()
+    patterns: list[re.Pattern[str]] = []
     if target is not None:
         from streamlib.cli.loading import load_topology
+        from streamlib.topology.patterns import patterns_of
 
         loaded = load_topology(target)
         application_id = application_id or loaded.name
         if application_id:
+            patterns = [] if inputs else patterns_of(loaded)
             inputs = inputs or input_topics_of(loaded)
             own = internal_topics_of(loaded, application_id)
     if not application_id:
@@ -156,7 +160,7 @@ def application_of(target: str | None, options: ResetOptions) -> Application:
         msg = f"--internal-topics: {outside[0]} is no internal topic of {application_id}, they begin with its id"
         raise typer.BadParameter(msg)
     state_dir = options.state_dir or StreamsConfig(application_id).state_dir
-    return Application(application_id, inputs, internal, own, state_dir if options.local_state else None)
+    return Application(application_id, inputs, internal, own, state_dir if options.local_state else None, patterns)
 
 
 def _names(values: Sequence[str] | None) -> list[str]:

@@ -51,6 +51,7 @@ class Application:
     Attributes:
         application_id: The consumer group, and the prefix of internal topics.
         input_topics: Topics whose offsets move; other committed offsets stay as they are.
+        patterns: The same for all topics whose names match.
         internal_topics: Internal topics to delete, or None for all whose names look like the application's.
         own_internal_topics: Those the topology has, which are certainly the application's.
         state_dir: Where local state is to be deleted, None to keep it.
@@ -61,6 +62,7 @@ class Application:
     internal_topics: Sequence[str] | None = None
     own_internal_topics: frozenset[str] = frozenset()
     state_dir: Path | None = None
+    patterns: Sequence[re.Pattern[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -125,8 +127,13 @@ async def plan_reset(admin: "Admin", application: Application, target: Target) -
     if missing := sorted({*application.input_topics, *(application.internal_topics or ())} - known.keys()):
         msg = f"there is no topic {', '.join(missing)}; nothing was changed. See: streamlib topics"
         raise MissingTopicError(msg)
+    matching = {
+        topic for topic in known for pattern in application.patterns if pattern.fullmatch(topic)
+    } - application.own_internal_topics
     tps = [
-        TopicPartition(topic, number) for topic in sorted(application.input_topics) for number in range(known[topic])
+        TopicPartition(topic, number)
+        for topic in sorted({*application.input_topics, *matching})
+        for number in range(known[topic])
     ]
     committed = {tp: held.offset for tp, held in (await admin.group_offsets(group)).items()}
     new = await _new_offsets(admin, tps, committed, target)

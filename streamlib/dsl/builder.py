@@ -1,5 +1,6 @@
 """`StreamsBuilder`: where a topology begins and is built. Next: `stream`, for what can be done with records."""
 
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,6 +9,7 @@ from typing import Any, TypeVar, Unpack, overload
 from streamlib.dsl.flow import Flow
 from streamlib.dsl.graph import Defaults, Graph, Step, TableStep
 from streamlib.dsl.layout import lay_out
+from streamlib.dsl.optimization import Optimization, chosen_rules
 from streamlib.dsl.options import Consumed, ConsumedMaterialized, SourceOptions, source_and_store
 from streamlib.dsl.stream import KStream
 from streamlib.dsl.table import GlobalKTable, KTable
@@ -18,10 +20,13 @@ from streamlib.state.spec import StoreSpec
 from streamlib.topology import validate
 from streamlib.topology.naming import UnstableNameWarning
 from streamlib.topology.nodes import Source, TableSource
+from streamlib.topology.processor_api import ProcessorSupplier, gives_one_object, one_object
+from streamlib.topology.processor_nodes import ProcessorNode
 from streamlib.topology.topology import Topology
 
 K = TypeVar("K")
 V = TypeVar("V")
+Topics = str | Iterable[str] | re.Pattern[str]
 
 
 class StreamsBuilder:
@@ -52,21 +57,21 @@ class StreamsBuilder:
 
     @overload
     def stream(
-        self, topics: str | Iterable[str], key_serde: Serde[K], value_serde: Serde[V], **consumed: Unpack[Consumed]
+        self, topics: Topics, key_serde: Serde[K], value_serde: Serde[V], **consumed: Unpack[Consumed]
     ) -> KStream[K, V]: ...
     @overload
     def stream(
-        self, topics: str | Iterable[str], key_serde: Serde[K], **consumed: Unpack[Consumed]
+        self, topics: Topics, key_serde: Serde[K], **consumed: Unpack[Consumed]
     ) -> KStream[K, Any]: ...
     @overload
     def stream(
-        self, topics: str | Iterable[str], *, value_serde: Serde[V], **consumed: Unpack[Consumed]
+        self, topics: Topics, *, value_serde: Serde[V], **consumed: Unpack[Consumed]
     ) -> KStream[Any, V]: ...
     @overload
-    def stream(self, topics: str | Iterable[str], **consumed: Unpack[Consumed]) -> KStream[Any, Any]: ...
+    def stream(self, topics: Topics, **consumed: Unpack[Consumed]) -> KStream[Any, Any]: ...
     def stream(
         self,
-        topics: str | Iterable[str],
+        topics: Topics,
         key_serde: AnySerde | None = None,
         value_serde: AnySerde | None = None,
         **consumed: Unpack[Consumed],
@@ -74,15 +79,20 @@ class StreamsBuilder:
         """The records of one or several topics; there is no order between topics and partitions.
 
         Args:
-            topics: Names of topics that exist. Streams of the same topics are read once.
+            topics: Names of topics that exist; or a compiled pattern, for all topics whose whole names match it, also
+                those that are made while the application runs. Streams of the same topics are read once.
             key_serde: How keys are read.
             value_serde: How values are read.
             consumed: See `Consumed`.
         """
-        options, names = SourceOptions(**consumed), (topics,) if isinstance(topics, str) else tuple(topics)
-        if not names:
-            self._graph.problems.append("a stream needs at least one topic")
-        source = self._source(names, options, "", key_serde, value_serde)
+        options = SourceOptions(**consumed)
+        if isinstance(topics, re.Pattern):
+            source = replace(self._source((), options, "", key_serde, value_serde), pattern=topics)
+        else:
+            names = (topics,) if isinstance(topics, str) else tuple(topics)
+            if not names:
+                self._graph.problems.append("a stream needs at least one topic")
+            source = self._source(names, options, "", key_serde, value_serde)
         step = Step([source], source_kind="stream")
         self._graph.add(step)
         return KStream(self._flow(step, source))
@@ -159,6 +169,8 @@ class StreamsBuilder:
         consumed, materialized = source_and_store(options)
         key_serde, value_serde = self._serdes(key_serde, value_serde, topic)
         spec = self._graph.store(materialized, f"{topic}-", key_serde, value_serde)
+        if materialized.versioned is not None:
+            self._graph.problems.append(f'the global table of "{topic}" cannot be versioned: leave out versioned=')
         spec = replace(spec, source_topic=topic, logging=False, caching=False)
         source = self._source((topic,), consumed, "-source", key_serde, value_serde)
         node = TableSource(name=self._graph.name(consumed.name, "KTABLE-SOURCE-"), parents=(source.name,))
@@ -168,15 +180,56 @@ class StreamsBuilder:
         return GlobalKTable(self._graph, spec.name, materialized.store_name)
 
     def add_state_store(self, spec: StoreSpec) -> None:
-        """Add a store that an operation will use by name; one that nothing uses is a mistake."""
+        """Add a store, made with `Stores`, that processors will use by name; one that nothing uses is a mistake."""
         self._graph.check_name(spec.name, "the store name")
         self._graph.add(Step(stores=[spec]))
 
-    def build(self, *, require_names: bool = False) -> Topology:
+    def add_global_store(
+        self,
+        spec: StoreSpec,
+        topic: str,
+        supplier: ProcessorSupplier[Any, Any, Any, Any],
+        *,
+        key_serde: AnySerde | None = None,
+        value_serde: AnySerde | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Add a store that a processor fills from all partitions of a topic, in every worker; all processors read it.
+
+        The processor writes the store and forwards nothing. It takes the topic's records again in a worker that has
+        lost its state, so what it writes must follow from the records alone.
+
+        Args:
+            spec: The store, made with `Stores`; it has no changelog.
+            topic: Name of a topic that exists, and is read for nothing else.
+            supplier: Gives the processor.
+            key_serde: How keys are read, if not as the store's are.
+            value_serde: How values are read, likewise.
+            name: Of the processor's node.
+
+        Source: StreamsBuilder.addGlobalStore.
+        """
+        self._graph.check_name(spec.name, "the store name")
+        options = SourceOptions(name=name)
+        key_serde, value_serde = key_serde or spec.key_serde, value_serde or spec.value_serde
+        source = self._source((topic,), options, "-source", key_serde, value_serde)
+        processor = self._graph.name(name, "KTABLE-SOURCE-")
+        if callable(supplier) and gives_one_object(supplier):
+            self._graph.problems.append(one_object(processor))
+        node = ProcessorNode(name=processor, parents=(source.name,), stores=(spec.name,), supplier=supplier)
+        stores = [replace(spec, source_topic=topic, logging=False, caching=False)]
+        self._graph.add(Step([source, node], stores=stores, source_kind="global table"))
+
+    def build(self, *, require_names: bool = False, optimization: Optimization = "none") -> Topology:
         """The finished topology; the builder may go on and build a larger one.
 
         Args:
             require_names: Whether stores and repartition topics with generated names are a mistake.
+            optimization: How to save internal topics and stores: ``"all"``, ``"none"``, or some of
+                ``reuse.ktable.source.topics`` (the topic a table is read from is its changelog, and must be compacted;
+                rows come back with the times of its records, whatever a timestamp extractor makes of them),
+                ``merge.repartition.topics`` (one topic behind each change of keys) and ``single.store.self.join``.
+                Switching one on or off changes internal topics: `streamlib topology diff` says which.
 
         Raises:
             TopologyError: The topology has mistakes; all of them are in ``problems``.
@@ -184,8 +237,9 @@ class StreamsBuilder:
         Warns:
             UnstableNameWarning: Some stores or repartition topics have generated names (unless ``require_names``).
         """
-        plan, found = lay_out(self._graph, self._name)
-        problems = [*self._graph.problems, *found, *validate.problems(plan)]
+        problems = list(self._graph.problems)
+        plan, found = lay_out(self._graph, self._name, chosen_rules(optimization, problems))
+        problems += [*found, *validate.problems(plan)]
         if unstable := validate.unstable_names(plan):
             moving = (
                 f"generated names move when the topology is edited, and their data is lost: {', '.join(unstable)}. "

@@ -1,18 +1,14 @@
 """Where a stream or table stands in the graph, and how streams are repartitioned. Next: `stream`."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from streamlib.dsl.graph import Graph, Step, TableStep
 from streamlib.dsl.options import StoreOptions
 from streamlib.serdes.base import AnySerde
-from streamlib.topology.nodes import Node, RepartitionFilter, Sink, Source, TableSource
+from streamlib.topology.naming import Names
+from streamlib.topology.nodes import Node, Partitioner, RepartitionFilter, Sink, Source, TableSource
 from streamlib.topology.subtopologies import RepartitionTopic
-
-Partitioner = Callable[[Any, Any, int], int | None]
-"""(key, value, number of partitions) to a partition; None leaves the choice to the producer."""
 
 _NAMES_NODES_TOO = re.compile(r"KSTREAM.*-[0-9]{10}")
 
@@ -126,22 +122,29 @@ def repartition_step(
 
     Source: KStreamImpl.createRepartitionedSource.
     """
+    step = topic_step(flow.graph.names, prefix, flow.key_serde, flow.value_serde, partitioner)
+    assert step.repartition_topic is not None
+    step.repartition_topic = replace(step.repartition_topic, partitions=partitions)
+    return step
+
+
+def topic_step(
+    names: Names, prefix: str, key_serde: AnySerde, value_serde: AnySerde, partitioner: Partitioner | None = None
+) -> Step:
+    """The same, with names from another counter."""
     topic = prefix if prefix.endswith("-repartition") else f"{prefix}-repartition"
-    names = flow.graph.names
     generated = (names.node("KSTREAM-SINK-"), names.node("KSTREAM-FILTER-"), names.node("KSTREAM-SOURCE-"))
     named = (f"{topic}-sink", f"{topic}-filter", f"{topic}-source")
     sink, null_key_filter, source = generated if _NAMES_NODES_TOO.fullmatch(prefix) else named
     return Step(
         [
             RepartitionFilter(name=null_key_filter),
-            replace(
-                repartition_sink(sink, null_key_filter, topic, flow.key_serde, flow.value_serde),
-                partitioner=partitioner,
-            ),
-            Source(name=source, topics=(topic,), key_serde=flow.key_serde, value_serde=flow.value_serde),
+            replace(repartition_sink(sink, null_key_filter, topic, key_serde, value_serde), partitioner=partitioner),
+            Source(name=source, topics=(topic,), key_serde=key_serde, value_serde=value_serde),
         ],
         source_kind="repartition",
-        repartition_topic=RepartitionTopic(topic, partitions),
+        repartition_topic=RepartitionTopic(topic),
+        mergeable=True,
     )
 
 
@@ -153,6 +156,7 @@ def repartitioned(flow: Flow, name: str | None, partitions: int | None, partitio
         flow.graph.problems.append(f"repartition needs at least 1 partition, got {partitions}")
     prefix = flow.graph.names.node("KSTREAM-REPARTITION-") if name is None else name
     step = repartition_step(flow, prefix, partitions, partitioner)
+    step.mergeable = False
     flow.graph.add(step, flow.step)
     return flow.behind(step)
 

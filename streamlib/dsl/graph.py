@@ -6,7 +6,7 @@ from the counter of names at the time of the call. Source: InternalStreamsBuilde
 Next: `layout`, which writes the plan.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from streamlib.topology.naming import Names, what_is_wrong
 from streamlib.topology.nodes import Node, TableSource
 from streamlib.topology.plan import SourceKind
 from streamlib.topology.subtopologies import RepartitionTopic
+from streamlib.topology.windows import to_ms
 
 
 @dataclass(eq=False)
@@ -29,6 +30,8 @@ class Step:
         stores: Stores it adds.
         source_kind: What its source is read as; None when it has no source.
         repartition_topic: The topic between its sink and its source.
+        mergeable: Whether its repartition topic may be shared with others: the user has not asked for this one.
+        merges: Whether it is a merge of two streams.
         relaxes_null_keys: Whether it wants records without a key, so that repartitioning above must not drop them.
         priority: Its place in the order of writing.
     """
@@ -37,6 +40,8 @@ class Step:
     stores: list[StoreSpec] = field(default_factory=list)
     source_kind: SourceKind | None = None
     repartition_topic: RepartitionTopic | None = None
+    mergeable: bool = False
+    merges: bool = False
     relaxes_null_keys: bool = False
     priority: int = 0
     parents: list["Step"] = field(default_factory=list)
@@ -46,6 +51,16 @@ class Step:
     def output(self) -> str:
         """Name of the node that feeds the steps below."""
         return self.nodes[-1].name
+
+    def nodes_below(self, parents: tuple[str, ...]) -> list[Node]:
+        """The nodes, the first of them fed by ``parents``: the outputs of the steps above, in their order."""
+        return [replace(self.nodes[0], parents=parents), *self.nodes[1:]]
+
+    def rewired(self, copies: Mapping["Step", "Step"]) -> None:
+        """Refer to copies of the steps around, where there are some; for a step that is a copy itself."""
+        self.parents = [copies[parent] for parent in self.parents]
+        self.children = [copies[child] for child in self.children]
+        self.nodes, self.stores = list(self.nodes), list(self.stores)
 
     def change(self, **changes: object) -> None:
         """Replace attributes of the last node."""
@@ -59,15 +74,38 @@ class TableStep(Step):
     Attributes:
         spec: The store a source table gets once someone needs its rows; None when it has one, or never gets one.
         above: The table whose rows this one's are computed from; None for a source or an aggregation.
+        unversioned: Whether its updates count as the latest, also those of a versioned table above.
     """
 
     spec: StoreSpec | None = None
     above: "TableStep | None" = None
+    unversioned: bool = False
 
     @property
     def has_store(self) -> bool:
         """Whether the table's own rows are stored."""
         return getattr(self.nodes[-1], "store", None) is not None
+
+    @property
+    def is_versioned(self) -> bool:
+        """Whether its updates may be older than its rows: it has a versioned store, or the table above is versioned.
+
+        Source: GraphNode.isOutputVersioned, InternalStreamsBuilder.isVersionedUpstream.
+        """
+        if self._own_stores or self.above is None:
+            return self.history_ms is not None
+        return not self.unversioned and self.above.is_versioned
+
+    @property
+    def history_ms(self) -> int | None:
+        """For how long its rows of the past can be had; None if only those of the present can."""
+        if self._own_stores:
+            return next((spec.retention_ms for spec in self._own_stores if spec.kind == "versioned"), None)
+        return None if self.above is None else self.above.history_ms
+
+    @property
+    def _own_stores(self) -> list[StoreSpec]:
+        return self.stores if self.spec is None else [*self.stores, self.spec]
 
     def view(self) -> tuple[str, ...]:
         """Names of the stores from which the table's rows can be had; a source table is given one.
@@ -99,7 +137,8 @@ class TableStep(Step):
         """Give the table its store, unless it has one or cannot have one."""
         if self.spec is not None:
             self.stores.append(self.spec)
-            self.change(store=self.spec.name, stores=(self.spec.name,))
+            used = getattr(self.nodes[-1], "used", ())  # by user code
+            self.change(store=self.spec.name, stores=(*used, self.spec.name))
             self.spec = None
 
 
@@ -116,16 +155,19 @@ class Graph:
     """The steps of one builder, its counter of names, and the mistakes noted so far.
 
     Attributes:
+        root: What is above all sources.
+        steps: All others, in the order they were added first.
         make_stream: Makes the facade of a stream; handed in, because tables turn into streams and streams into tables.
     """
 
     def __init__(self, defaults: Defaults, make_stream: Callable[..., Any]) -> None:
         self.root = Step()
+        self.steps: list[Step] = []
         self.problems: list[str] = []
         self.copartitioned: list[frozenset[str]] = []
         self.names = Names()
         self.make_stream = make_stream
-        self._steps = 0
+        self._added = 0
         self._in_memory = defaults.in_memory
         self._key_serde = defaults.key_serde and self.serde(defaults.key_serde, BYTES, "the builder's default")
         self._value_serde = defaults.value_serde and self.serde(defaults.value_serde, BYTES, "the builder's default")
@@ -135,8 +177,10 @@ class Graph:
 
         A step may be added again below the same parents, which only moves it back in the order of writing.
         """
-        self._steps += 1
-        step.priority = self._steps
+        self._added += 1
+        step.priority = self._added
+        if not step.parents:
+            self.steps.append(step)
         for parent in parents or (self.root,):
             if parent not in step.parents:
                 step.parents.append(parent)
@@ -184,19 +228,32 @@ class Graph:
     def store(
         self, options: StoreOptions, prefix: str, key_serde: AnySerde, value_serde: AnySerde, *, windowed: bool = False
     ) -> StoreSpec:
-        """A key-value store; takes a number for its name unless the user gave one."""
+        """A key-value store, plain or versioned; takes a number for its name unless the user gave one."""
         if options.store_name is not None:
             self.check_name(options.store_name, "the store name")
         name = self.names.store(prefix) if options.store_name is None else str(options.store_name)
         if options.retention is not None and not windowed:
             self.problems.append(f'the store "{name}" has no windows: leave out its retention')
+        history_ms = None if options.versioned is None else self._history_ms(options, name, windowed=windowed)
         return StoreSpec(
             name=name,
-            kind="key_value",
+            kind="key_value" if history_ms is None else "versioned",
             key_serde=key_serde,
             value_serde=value_serde,
             persistent=not (self._in_memory if options.in_memory is None else options.in_memory),
-            caching=options.caching,
+            caching=options.caching and history_ms is None,
+            retention_ms=history_ms or 0,
             logging=options.logging,
             topic_configs=dict(options.topic_configs),
         )
+
+    def _history_ms(self, options: StoreOptions, name: str, *, windowed: bool) -> int:
+        """How long a versioned store keeps what was replaced."""
+        history_ms = to_ms(options.versioned)
+        if windowed:
+            self.problems.append(f'the store "{name}" has windows and cannot be versioned: leave out versioned=')
+        if options.store_name is None:
+            self.problems.append(f'the versioned store "{name}" needs a name: give it one with store=')
+        if history_ms < 0:
+            self.problems.append(f'the store "{name}" cannot keep versions for {history_ms} ms: give it 0 or more')
+        return max(history_ms, 0)

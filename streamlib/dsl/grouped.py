@@ -1,16 +1,22 @@
-"""`KGroupedStream`: a stream grouped by key. Next: `windowed`, the same by key and window; `table`, the result."""
+"""`KGroupedStream`, a stream grouped by key, and `CogroupedKStream`, several of them in one aggregate.
+
+Next: `windowed`, `session_windowed` and `cogrouped`, the same by key and window; `table`, the result.
+"""
 
 from collections.abc import Callable
-from typing import Generic, TypeVar, Unpack
+from typing import Any, Generic, TypeVar, Unpack, overload
 
+from streamlib.dsl.cogrouped import SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream
+from streamlib.dsl.cogrouping import PREFIX, Aggregator, Cogrouping
 from streamlib.dsl.flow import Flow
 from streamlib.dsl.grouping import Grouping
 from streamlib.dsl.options import Materialized, StoreOptions
+from streamlib.dsl.session_windowed import SessionWindowedKStream
 from streamlib.dsl.table import KTable
 from streamlib.dsl.windowed import TimeWindowedKStream
 from streamlib.serdes.base import Serde
-from streamlib.topology.nodes import StreamAggregate
-from streamlib.topology.windows import TimeWindows
+from streamlib.topology.nodes import Node, StreamAggregate
+from streamlib.topology.windows import FixedWindows, SessionWindows, TimeWindows
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -83,10 +89,79 @@ class KGroupedStream(Generic[K, V]):
         )
         return KTable(self._grouping.aggregate(node, spec), options.store_name)
 
-    def windowed_by(self, windows: TimeWindows) -> TimeWindowedKStream[K, V]:
+    @overload
+    def windowed_by(self, windows: FixedWindows) -> TimeWindowedKStream[K, V]: ...
+    @overload
+    def windowed_by(self, windows: SessionWindows) -> SessionWindowedKStream[K, V]: ...
+    def windowed_by(self, windows: FixedWindows | SessionWindows) -> Any:
         """The same records grouped by window as well."""
-        if not isinstance(windows, TimeWindows):
-            msg = f"windowed_by needs TimeWindows.of(timedelta(...)), got {windows!r}"  # type: ignore[unreachable]
-            self._grouping.flow.graph.problems.append(msg)
-            windows = TimeWindows(1, 1)
-        return TimeWindowedKStream(self._grouping, windows)
+        if isinstance(windows, SessionWindows):
+            return SessionWindowedKStream[K, V](self._grouping, windows)
+        return TimeWindowedKStream[K, V](self._grouping, fixed(windows, self._grouping))
+
+    def cogroup(self, aggregator: Callable[[K, V, VR], VR]) -> "CogroupedKStream[K, VR]":
+        """This stream, to be aggregated together with others: its records by ``aggregator(key, value, aggregate)``.
+
+        Source: KGroupedStream.cogroup.
+        """
+        return CogroupedKStream(Cogrouping(self._grouping, aggregator))
+
+
+class CogroupedKStream(Generic[K, VR]):
+    """Grouped streams with equal keys, each with an aggregator of its own; made by `KGroupedStream.cogroup`.
+
+    One aggregation of all of them takes one store, and gives the same as outer joins of their aggregations would, at
+    less cost. Each stream that may have changed its keys gets a repartition topic.
+    """
+
+    def __init__(self, cogrouping: Cogrouping) -> None:
+        self._cogrouping = cogrouping
+
+    def cogroup(self, grouped: KGroupedStream[K, V], aggregator: Callable[[K, V, VR], VR]) -> "CogroupedKStream[K, VR]":
+        """This, with one more stream: its records go into the aggregate by ``aggregator(key, value, aggregate)``.
+
+        Source: CogroupedKStream.cogroup.
+        """
+        self._cogrouping.add(grouped._grouping, aggregator)
+        return self
+
+    def aggregate(
+        self,
+        initializer: Callable[[], VR],
+        *,
+        name: str | None = None,
+        value_serde: Serde[VR] | None = None,
+        **materialized: Unpack[Materialized],
+    ) -> KTable[K, VR]:
+        """An aggregate for each key, beginning with ``initializer()``; a result of None deletes the row.
+
+        Records without a key or a value are dropped and counted. Source: CogroupedKStream.aggregate.
+        """
+        options, flow = StoreOptions(**materialized), self._cogrouping.first.flow
+        spec = self._cogrouping.first.store(options, PREFIX, flow.new_value_serde(value_serde, name or "aggregate"))
+
+        def node(node_name: str, aggregator: Aggregator) -> Node:
+            return StreamAggregate(
+                name=node_name, kind="aggregate", store=spec.name, initializer=initializer, aggregator=aggregator
+            )
+
+        return KTable(self._cogrouping.aggregate(name, spec, node), options.store_name)
+
+    @overload
+    def windowed_by(self, windows: FixedWindows) -> TimeWindowedCogroupedKStream[K, VR]: ...
+    @overload
+    def windowed_by(self, windows: SessionWindows) -> SessionWindowedCogroupedKStream[K, VR]: ...
+    def windowed_by(self, windows: FixedWindows | SessionWindows) -> Any:
+        """The same records grouped by window as well."""
+        if isinstance(windows, SessionWindows):
+            return SessionWindowedCogroupedKStream[K, VR](self._cogrouping, windows)
+        return TimeWindowedCogroupedKStream[K, VR](self._cogrouping, fixed(windows, self._cogrouping.first))
+
+
+def fixed(windows: FixedWindows, grouping: Grouping) -> FixedWindows:
+    """The windows that were given; something else is noted."""
+    if isinstance(windows, FixedWindows):
+        return windows
+    msg = f"windowed_by needs windows, e.g. TimeWindows.of(timedelta(...)), got {windows!r}"  # type: ignore[unreachable]
+    grouping.flow.graph.problems.append(msg)
+    return TimeWindows(1, 1)

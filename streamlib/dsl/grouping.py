@@ -1,15 +1,17 @@
 """What all aggregations of streams share: the repartition topic above them and the store below. Next: `grouped`."""
 
 from dataclasses import replace
+from typing import Any
 
 from streamlib.dsl.flow import Flow, repartition_step
 from streamlib.dsl.graph import Step, TableStep
+from streamlib.dsl.late import LateTo, add_late, passing_late
 from streamlib.dsl.options import StoreOptions
 from streamlib.serdes.base import AnySerde
 from streamlib.serdes.primitives import INT64
 from streamlib.state.spec import StoreSpec
-from streamlib.topology.nodes import StreamAggregate, WindowAggregate
-from streamlib.topology.windows import TimeWindows, to_ms
+from streamlib.topology.nodes import Node
+from streamlib.topology.windows import EmitStrategy, FixedWindows, SlidingWindows, to_ms
 
 
 class Grouping:
@@ -25,7 +27,7 @@ class Grouping:
         self._repartition: Step | None = None
 
     def store(
-        self, options: StoreOptions, prefix: str, value_serde: AnySerde, windows: TimeWindows | None = None
+        self, options: StoreOptions, prefix: str, value_serde: AnySerde, windows: FixedWindows | None = None
     ) -> StoreSpec:
         """The store of an aggregation; for windows it keeps each of them for the retention."""
         graph = self.flow.graph
@@ -36,24 +38,29 @@ class Grouping:
         retention_ms = least if options.retention is None else to_ms(options.retention)
         if retention_ms < least:
             graph.problems.append(
-                f'the store "{spec.name}" keeps windows for {retention_ms} ms, but size and grace make {least} ms: '
+                f'the store "{spec.name}" keeps windows for {retention_ms} ms, but {windows!r} need {least} ms: '
                 "give it a longer retention, or none"
             )
         return replace(spec, kind="window", retention_ms=retention_ms, window_size_ms=windows.size_ms)
 
-    def count_store(self, options: StoreOptions, windows: TimeWindows | None = None) -> StoreSpec:
-        """The store of a count; an unnamed one that was asked for takes two numbers, as in Java."""
-        if options.asked_for and options.store_name is None:
+    def count_store(self, options: StoreOptions, windows: FixedWindows | None = None) -> StoreSpec:
+        """The store of a count; an unnamed one that was asked for takes two numbers, as in Java (if not sliding)."""
+        if options.asked_for and options.store_name is None and not isinstance(windows, SlidingWindows):
             self.flow.graph.names.store("KSTREAM-AGGREGATE-")
         return self.store(options, "KSTREAM-AGGREGATE-", INT64, windows)
 
-    def aggregate(self, node: StreamAggregate | WindowAggregate, spec: StoreSpec) -> Flow:
+    def aggregate(self, node: Node, spec: StoreSpec, late_to: "LateTo[Any, Any] | None" = None) -> Flow:
         """The flow after an aggregation; its step is a table. The store is set in the node."""
         flow = self._partitioned(spec.name)
-        step = TableStep([node], spec=spec)
+        step = TableStep([passing_late(node, late_to)], spec=spec)
         step.materialize()
         flow.graph.add(step, flow.step)
+        add_late(flow, step, late_to)
         return flow.after(step, value_serde=spec.value_serde)
+
+    def repartition(self, store_name: str) -> Step | None:
+        """A step with a topic of its own for an aggregation, not in the graph yet; None when none is needed."""
+        return repartition_step(self.flow, self._name or store_name) if self.flow.rekeyed else None
 
     def _partitioned(self, store_name: str) -> Flow:
         if not self.flow.rekeyed:
@@ -63,3 +70,15 @@ class Grouping:
             self._repartition = step
         self.flow.graph.add(self._repartition, self.flow.step)
         return self.flow.behind(self._repartition)
+
+
+def emitting(spec: StoreSpec, windows: FixedWindows, emit: EmitStrategy) -> StoreSpec:
+    """The store of an aggregation that passes its results on at such times.
+
+    For results that wait it keeps the order of time, and that of sliding windows has no write cache.
+    Source: WindowStoreMaterializer, SlidingWindowStoreMaterializer.
+    """
+    if emit is EmitStrategy.ON_WINDOW_UPDATE:
+        return spec
+    caching = spec.caching and not isinstance(windows, SlidingWindows)
+    return replace(spec, caching=caching, time_ordered=True, inclusive_retention=spec.persistent)

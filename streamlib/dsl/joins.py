@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from streamlib.dsl.flow import Flow
 from streamlib.dsl.graph import Graph, Step, TableStep
-from streamlib.dsl.options import ValueOptions
+from streamlib.dsl.options import StoreOptions, ValueOptions
+from streamlib.state.spec import StoreSpec
 from streamlib.topology.nodes import StreamGlobalTableJoin, StreamTableJoin
+from streamlib.topology.windows import to_ms
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,14 @@ class Join:
         left: Whether rows without a match come out too.
         with_key: Whether the joiner is called with the key first.
         options: Name of the node and serde of the results.
+        grace: How long records wait before they meet a versioned table.
     """
 
     joiner: Callable[..., Any]
     left: bool
     with_key: bool
     options: ValueOptions
+    grace: timedelta | None = None
 
 
 def join_table(flow: Flow, table: Flow, join: Join) -> Flow:
@@ -39,18 +44,47 @@ def join_table(flow: Flow, table: Flow, join: Join) -> Flow:
         return flow
     sources = flow.sources | table.sources
     graph.copartitioned.append(sources)
+    stores, buffer = table_step.view(), _buffer(flow, table_step, name, join)
     node = StreamTableJoin(
         name=name,
         table=table_step.output,
-        stores=table_step.view(),
+        stores=stores if buffer is None else (buffer.name, *stores),
         joiner=join.joiner,
         left=join.left,
         with_key=join.with_key,
+        grace_ms=None if buffer is None else buffer.retention_ms,
+        buffer=None if buffer is None else buffer.name,
     )
-    step = Step([node], relaxes_null_keys=join.left)
+    step = Step([node], [] if buffer is None else [buffer], relaxes_null_keys=join.left)
     graph.add(step, flow.step)
     joined = replace(flow, sources=sources, rekeyed=False)
     return joined.after(step, value_serde=flow.new_value_serde(join.options.value_serde, name))
+
+
+def _buffer(flow: Flow, table: TableStep, name: str, join: Join) -> StoreSpec | None:
+    """The store in which records wait for a table; None when they do not.
+
+    Source: KStreamImpl.doStreamTableJoin, StreamTableJoinNode.
+    """
+    if join.grace is None:
+        return None
+    graph, grace_ms = flow.graph, to_ms(join.grace)
+    history_ms = None if table.unversioned else table.history_ms
+    if grace_ms < 0:
+        graph.problems.append(f'"{name}" cannot wait for {grace_ms} ms: give it a grace of 0 or more')
+    if history_ms is None:
+        graph.problems.append(
+            f'"{name}" has a grace, so its table must be versioned: give the table store= and versioned=, or leave out '
+            "the grace"
+        )
+    elif grace_ms > history_ms:
+        graph.problems.append(
+            f'"{name}" waits for {grace_ms} ms, but its table keeps versions for {history_ms} ms only: give the table '
+            "a longer versioned=, or the join a shorter grace"
+        )
+    options = StoreOptions(store=f"{name}-Buffer", caching=False, in_memory=False)
+    spec = graph.store(options, "", flow.key_serde, flow.value_serde)
+    return replace(spec, kind="join_buffer", retention_ms=max(grace_ms, 0))
 
 
 def join_global_table(
@@ -59,6 +93,8 @@ def join_global_table(
     """The flow after a join with a global table: no repartitioning, no equal partition counts."""
     graph = flow.graph
     name = graph.name(join.options.name, "KSTREAM-LEFTJOIN-")
+    if join.grace is not None:
+        graph.problems.append(f'"{name}" joins a global table, which has no versions to wait for: leave out the grace')
     if graph.is_foreign(table_graph, name):
         return flow
     node = StreamGlobalTableJoin(

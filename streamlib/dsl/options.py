@@ -52,6 +52,9 @@ class Materialized(TypedDict, total=False):
         logging: Whether the store has a changelog topic (the default); without one its rows die with the worker.
         in_memory: Whether rows live in memory instead of RocksDB.
         retention: Windowed tables only: how long a window is kept, at least size + grace (the default).
+        versioned: Named stores without windows only: keep versions, and for how long after they were replaced. Streams
+            that are joined with the table meet the version of their record's time; updates may be out of order by as
+            much, older ones are dropped and counted. Such a table is not cached.
         topic_configs: Settings of the changelog topic.
     """
 
@@ -60,6 +63,7 @@ class Materialized(TypedDict, total=False):
     logging: bool
     in_memory: bool
     retention: timedelta
+    versioned: timedelta
     topic_configs: Mapping[str, str]
 
 
@@ -97,6 +101,7 @@ class StoreOptions:
     logging: bool = True
     in_memory: bool | None = None
     retention: timedelta | None = None
+    versioned: timedelta | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
 
     @property

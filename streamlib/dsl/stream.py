@@ -1,41 +1,47 @@
-"""`KStream`: records one after the other, and `BranchedKStream`, its branches.
+"""`KStream`: records one after the other.
 
-Next: `flow`, where a stream stands; `grouped` and `table`, what becomes of it.
+Next: `flow`, where a stream stands; `stream_joins`, its joins; `stream_calls`, asynchronous functions; `branched`,
+`grouped` and `table`, what becomes of it.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Generic, Literal, TypeVar, Unpack, overload
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, Unpack, overload
 
-from streamlib.dsl.flow import Flow, Partitioner, as_table, repartition_step, repartitioned
+from streamlib.dsl.branched import BranchedKStream
+from streamlib.dsl.deduplicate import Deduplication, deduplicated
+from streamlib.dsl.flow import as_table, repartitioned
 from streamlib.dsl.graph import Step
 from streamlib.dsl.grouped import KGroupedStream
-from streamlib.dsl.joins import Join, join_global_table, join_table
 from streamlib.dsl.options import Materialized, NewValues, StoreOptions, ValueOptions
-from streamlib.dsl.table import GlobalKTable, KTable
+from streamlib.dsl.processing import processed, values_processed
+from streamlib.dsl.stream_calls import StreamCalls
+from streamlib.dsl.stream_joins import StreamJoins
+from streamlib.dsl.table import KTable
 from streamlib.serdes.base import Serde
 from streamlib.topology.nodes import (
-    Branch,
     Filter,
     FlatMap,
     FlatMapValues,
     ForEach,
     MapRows,
     MapValues,
+    Partitioner,
     PassThrough,
     Peek,
     SelectKey,
     Sink,
 )
+from streamlib.topology.processor_api import FixedKeyProcessorSupplier, ProcessorSupplier
 
 K = TypeVar("K")
 V = TypeVar("V")
 KR = TypeVar("KR")
 VR = TypeVar("VR")
-VT = TypeVar("VT")
 
 
-class KStream(Generic[K, V]):
+class KStream(StreamJoins[K, V], StreamCalls[K, V]):
     """A stream of records with keys and values; made by `StreamsBuilder.stream`.
 
     Operations do nothing but add nodes to the builder's topology, and give the stream after them. User functions get
@@ -43,10 +49,6 @@ class KStream(Generic[K, V]):
     their serde (``key_serde=``, ``value_serde=``): without one the builder's default is used, or, if the builder has
     none, the serde from before.
     """
-
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
-        self._repartition: Step | None = None
 
     def filter(self, predicate: Callable[[K, V], object], *, name: str | None = None) -> "KStream[K, V]":
         """The records for which ``predicate(key, value)`` holds."""
@@ -145,12 +147,44 @@ class KStream(Generic[K, V]):
 
     def merge(self, other: "KStream[K, V]", *, name: str | None = None) -> "KStream[K, V]":
         """The records of both streams, each in its order; there is no order between the two."""
-        step = Step([PassThrough(name=self._flow.graph.name(name, "KSTREAM-MERGE-"))])
+        step = Step([PassThrough(name=self._flow.graph.name(name, "KSTREAM-MERGE-"))], merges=True)
         return KStream(self._flow.merged_with(other._flow, step))
 
     def split(self, *, name: str | None = None) -> "BranchedKStream[K, V]":
         """A splitter: each record goes to the first of its branches whose predicate holds."""
         return BranchedKStream(self._flow, self._flow.graph.name(name, "KSTREAM-BRANCH-"))
+
+    def deduplicate(
+        self,
+        within: timedelta,
+        *,
+        key: Callable[[K, V], KR] | None = None,
+        id_serde: Serde[KR] | None = None,
+        name: str | None = None,
+        store: str | None = None,
+        in_memory: bool | None = None,
+    ) -> "KStream[K, V]":
+        """The first record of each id; those of the same id that come later are left out if they are near in time.
+
+        That is so if their timestamp is at most ``within`` away, on either side, from that of one that has passed: a
+        record that was left out does not prolong the time. They are counted as dropped, with the reason ``duplicate``;
+        records whose key or id is None with ``null-key``. Ids are compared within a partition, so records of one id
+        must have equal keys; they are repartitioned first if keys may have changed.
+
+        Args:
+            within: How far apart two records of one id may be, at least 1 ms.
+            key: ``key(key, value)`` gives the id; without it the id is the key.
+            id_serde: Of the ids that ``key`` gives, if it is neither the builder's default nor that of the keys.
+            name: Of the node, and of the repartition topic without ``-repartition``.
+            store: Name of the store.
+            in_memory: Whether ids are kept in memory instead of RocksDB.
+
+        Time: Records may be out of order by ``within``; of older ones a duplicate may pass.
+        State: A window store of ids with a changelog; they expire with stream time, after twice ``within``.
+        Source: KIP-655.
+        """
+        options = StoreOptions(store=store or False, in_memory=in_memory)
+        return KStream(deduplicated(self._flow, Deduplication(within, key, id_serde, name, options)))
 
     def repartition(
         self,
@@ -168,7 +202,8 @@ class KStream(Generic[K, V]):
             key_serde: Of the topic's keys, if not that of the stream.
             value_serde: Of the topic's values, likewise.
             partitions: How many the topic has; by default as many as the topics the stream comes from.
-            partitioner: Chooses partitions instead of the key's hash.
+            partitioner: ``(key, value, number of partitions)`` to the partition, instead of the key's hash; to several
+                of them, to none, which drops and counts the record, or to None for the key's hash.
 
         Source: KIP-221.
         """
@@ -191,7 +226,8 @@ class KStream(Generic[K, V]):
             name: Of the sink.
             key_serde: How keys are written, if not as the stream's serde does.
             value_serde: Likewise for values.
-            partitioner: Chooses partitions instead of the key's hash.
+            partitioner: ``(key, value, number of partitions)`` to the partition, instead of the key's hash; to several
+                of them, to none, which drops and counts the record, or to None for the key's hash.
         """
         flow = self._flow.with_serdes(key_serde, value_serde, "to")
         node_name = flow.graph.name(name, "KSTREAM-SINK-")
@@ -201,6 +237,42 @@ class KStream(Generic[K, V]):
         else:
             flow.graph.check_name(topic, "the topic name")
             flow.then(replace(sink, topic=topic, partitioner=partitioner))
+
+    def process(
+        self,
+        supplier: ProcessorSupplier[K, V, KR, VR],
+        *stores: str,
+        name: str | None = None,
+        key_serde: Serde[KR] | None = None,
+        value_serde: Serde[VR] | None = None,
+    ) -> "KStream[KR, VR]":
+        """What a `Processor` forwards; later grouping and joining repartitions, since it may change keys.
+
+        Args:
+            supplier: Gives a new processor for each task; often the class itself. See `ProcessorSupplier`.
+            stores: Names of stores it uses beside those the supplier brings: a table's, or one of `add_state_store`.
+            name: Of the node.
+            key_serde: Of the keys it forwards.
+            value_serde: Of the values it forwards.
+
+        Source: KStream.process, KIP-820.
+        """
+        options = ValueOptions(name, value_serde)
+        return KStream(processed(self._flow, supplier, stores, options, key_serde))
+
+    def process_values(
+        self, supplier: FixedKeyProcessorSupplier[K, V, VR], *stores: str, **options: Unpack[NewValues[VR]]
+    ) -> "KStream[K, VR]":
+        """What a `FixedKeyProcessor` forwards: the keys stay, and nothing is repartitioned.
+
+        Args:
+            supplier: Gives a new processor for each task; often the class itself.
+            stores: Names of stores it uses beside those the supplier brings.
+            options: ``name`` of the node, ``value_serde`` of the values it forwards.
+
+        Source: KStream.processValues, KIP-820.
+        """
+        return KStream(values_processed(self._flow, supplier, stores, ValueOptions(**options)))
 
     def to_table(
         self,
@@ -251,184 +323,3 @@ class KStream(Generic[K, V]):
         if name is not None:
             self._flow.graph.check_name(name, "the name")
         return KGroupedStream(self._flow.with_serdes(key_serde, value_serde, "group_by_key"), name)
-
-    @overload
-    def join(
-        self,
-        table: KTable[K, VT],
-        joiner: Callable[[V, VT], VR],
-        *,
-        with_key: Literal[False] = False,
-        **options: Unpack[NewValues[VR]],
-    ) -> "KStream[K, VR]": ...
-    @overload
-    def join(
-        self,
-        table: KTable[K, VT],
-        joiner: Callable[[K, V, VT], VR],
-        *,
-        with_key: Literal[True],
-        **options: Unpack[NewValues[VR]],
-    ) -> "KStream[K, VR]": ...
-    @overload
-    def join(
-        self,
-        table: GlobalKTable[KR, VT],
-        joiner: Callable[[V, VT], VR],
-        *,
-        key_selector: Callable[[K, V], KR],
-        with_key: Literal[False] = False,
-        **options: Unpack[NewValues[VR]],
-    ) -> "KStream[K, VR]": ...
-    @overload
-    def join(
-        self,
-        table: GlobalKTable[KR, VT],
-        joiner: Callable[[K, V, VT], VR],
-        *,
-        key_selector: Callable[[K, V], KR],
-        with_key: Literal[True],
-        **options: Unpack[NewValues[VR]],
-    ) -> "KStream[K, VR]": ...
-    def join(
-        self,
-        table: KTable[K, Any] | GlobalKTable[Any, Any],
-        joiner: Callable[..., Any],
-        *,
-        key_selector: Callable[[K, V], Any] | None = None,
-        with_key: bool = False,
-        **options: Unpack[NewValues[Any]],
-    ) -> "KStream[K, Any]":
-        """Each record with the table's current value for its key: ``joiner(value, table value)``.
-
-        A record without a match is left out. Only records of the stream make results, not updates of the table.
-
-        Args:
-            table: A table with the same keys (the stream is repartitioned first if its keys may have changed; both
-                sides need equal partition counts), or a global table.
-            joiner: With ``with_key`` it is called with the stream's key first.
-            key_selector: For a global table: ``key_selector(key, value)`` gives the table's key.
-            with_key: See ``joiner``.
-            options: ``name`` (also that of the repartition topic, without ``-repartition``) and ``value_serde``.
-        """
-        return KStream(self._join(table, Join(joiner, False, with_key, ValueOptions(**options)), key_selector))
-
-    @overload
-    def left_join(
-        self,
-        table: KTable[K, VT],
-        joiner: Callable[[V, VT | None], VR],
-        *,
-        with_key: Literal[False] = False,
-        **options: Unpack[NewValues[VR]],
-    ) -> "KStream[K, VR]": ...
-    @overload
-    def left_join(
-        self,
-        table: KTable[K, VT],
-        joiner: Callable[[K, V, VT | None], VR],
-        *,
-        with_key: Literal[True],
-        **options: Unpack[NewValues[VR]],
-    ) -> "KStream[K, VR]": ...
-    @overload
-    def left_join(
-        self,
-        table: GlobalKTable[KR, VT],
-        joiner: Callable[[V, VT | None], VR],
-        *,
-        key_selector: Callable[[K, V], KR],
-        with_key: Literal[False] = False,
-        **options: Unpack[NewValues[VR]],
-    ) -> "KStream[K, VR]": ...
-    @overload
-    def left_join(
-        self,
-        table: GlobalKTable[KR, VT],
-        joiner: Callable[[K, V, VT | None], VR],
-        *,
-        key_selector: Callable[[K, V], KR],
-        with_key: Literal[True],
-        **options: Unpack[NewValues[VR]],
-    ) -> "KStream[K, VR]": ...
-    def left_join(
-        self,
-        table: KTable[K, Any] | GlobalKTable[Any, Any],
-        joiner: Callable[..., Any],
-        *,
-        key_selector: Callable[[K, V], Any] | None = None,
-        with_key: bool = False,
-        **options: Unpack[NewValues[Any]],
-    ) -> "KStream[K, Any]":
-        """Each record with the table's current value for its key, or with None where there is none.
-
-        As `join` otherwise; records without a key come out too.
-        """
-        return KStream(self._join(table, Join(joiner, True, with_key, ValueOptions(**options)), key_selector))
-
-    def _join(
-        self, table: KTable[K, Any] | GlobalKTable[Any, Any], join: Join, key_selector: Callable[[K, V], Any] | None
-    ) -> Flow:
-        if isinstance(table, GlobalKTable):
-            return join_global_table(self._flow, table._graph, table._store, join, key_selector)
-        if not isinstance(table, KTable):
-            msg = f"a stream can be joined with a KTable or a GlobalKTable, got {table!r}"  # type: ignore[unreachable]
-            self._flow.graph.problems.append(msg)
-            return self._flow
-        if key_selector is not None:
-            self._flow.graph.problems.append("a join with a table is by key: leave out key_selector, use select_key")
-        return join_table(self._partitioned(join.options.name), table._flow, join)
-
-    def _partitioned(self, name: str | None) -> Flow:
-        """The stream, repartitioned if its keys may have changed: once for all joins without a name."""
-        if not self._flow.rekeyed:
-            return self._flow
-        step = repartition_step(self._flow, name or self._flow.step.output)
-        if self._repartition is None or name is not None:
-            self._repartition = step
-            self._flow.graph.add(step, self._flow.step)
-        return self._flow.behind(self._repartition)
-
-
-class BranchedKStream(Generic[K, V]):
-    """The branches of a stream, made by `KStream.split`: a record goes into the first whose predicate holds."""
-
-    def __init__(self, flow: Flow, name: str) -> None:
-        self._flow = flow
-        self._splitter = Step([Branch(name=name, predicates=(), targets=())])
-        self._flow.graph.add(self._splitter, flow.step)
-        self._branches: dict[str, KStream[K, V]] = {}
-
-    def branch(self, predicate: Callable[[K, V], object], *, name: str | None = None) -> "BranchedKStream[K, V]":
-        """The same splitter with one more branch, for records that no branch before has taken.
-
-        Its name is that of the splitter followed by ``name``, or by the number of the branch, counted from 1.
-        """
-        splitter = self._node
-        target = self._add(name or str(len(splitter.predicates) + 1))
-        self._splitter.change(predicates=(*splitter.predicates, predicate), targets=(*splitter.targets, target))
-        return self
-
-    def default_branch(self, *, name: str | None = None) -> dict[str, KStream[K, V]]:
-        """All branches by name, and one more, named like the splitter and ``name`` or 0, for all other records."""
-        self._splitter.change(default=self._add(name or "0"))
-        return self._branches
-
-    def no_default_branch(self) -> dict[str, KStream[K, V]]:
-        """All branches by name; other records are left out."""
-        return self._branches
-
-    @property
-    def _node(self) -> Branch:
-        (node,) = self._splitter.nodes
-        assert isinstance(node, Branch)
-        return node
-
-    def _add(self, suffix: str) -> str:
-        graph, name = self._flow.graph, f"{self._node.name}{suffix}"
-        graph.check_name(name, "the name")
-        graph.names.node("")
-        step = Step([PassThrough(name=name)])
-        graph.add(step, self._splitter)
-        self._branches[name] = KStream(self._flow.after(step))
-        return name

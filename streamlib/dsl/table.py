@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overlo
 from streamlib.dsl.flow import Flow, repartition_sink
 from streamlib.dsl.graph import Graph, Step, TableStep
 from streamlib.dsl.options import Materialized, MaterializedValues, StoreOptions, values_and_store
+from streamlib.dsl.processing import values_transformed
+from streamlib.dsl.suppress import suppress
+from streamlib.dsl.table_joins import TableJoins
 from streamlib.serdes.base import AnySerde, Serde
 from streamlib.serdes.changed import changed
 from streamlib.serdes.primitives import INT64
 from streamlib.state.spec import StoreSpec
 from streamlib.topology.nodes import Source, TableAggregate, TableFilter, TableGroupBy, TableMapValues, TableToStream
+from streamlib.topology.processor_api import ValueTransformerWithKeySupplier
 from streamlib.topology.subtopologies import RepartitionTopic
+from streamlib.topology.suppressed import Suppressed
 
 if TYPE_CHECKING:
     from streamlib.dsl.stream import KStream
@@ -26,22 +31,16 @@ KR = TypeVar("KR")
 VR = TypeVar("VR")
 
 
-class KTable(Generic[K, V]):
+class KTable(TableJoins[K, V]):
     """A table: updates by key, of which the last one counts; None deletes.
 
-    Made by `StreamsBuilder.table`, `KStream.to_table` and by aggregations. Operations that take store options make a
-    store only if it is named; without one their rows are computed from the table above when somebody asks for them.
+    Made by `StreamsBuilder.table`, `KStream.to_table`, aggregations and joins. Operations that take store options make
+    a store only if it is named; without one their rows are computed from the tables above when somebody asks for them.
     """
-
-    def __init__(self, flow: Flow, store_name: str | None = None) -> None:
-        assert isinstance(flow.step, TableStep)
-        self._flow = flow
-        self._table = flow.step
-        self._store_name = store_name
 
     @property
     def queryable_store_name(self) -> str | None:
-        """The name the user gave to the table's store; None when there is no such store."""
+        """The name by which the table's store can be asked for; None when there is no store meant to be."""
         return self._store_name
 
     def filter(
@@ -85,7 +84,33 @@ class KTable(Generic[K, V]):
         serde = self._flow.new_value_serde(values.value_serde, values.name or "map_values")
         spec = self._named_store("KTABLE-MAPVALUES-", store, serde)
         node_name = self._flow.graph.name(values.name, "KTABLE-MAPVALUES-")
-        return self._then(TableMapValues(name=node_name, mapper=mapper, with_key=with_key), spec, serde)
+        node = TableMapValues(
+            name=node_name, mapper=mapper, with_key=with_key, all_latest=store.asked_for and spec is None
+        )
+        return self._then(node, spec, serde)
+
+    def transform_values(
+        self,
+        supplier: ValueTransformerWithKeySupplier[K, V, VR],
+        *stores: str,
+        **options: Unpack[MaterializedValues[VR]],
+    ) -> "KTable[K, VR]":
+        """The same keys with the values that a `ValueTransformerWithKey` makes, which may look into stores.
+
+        Args:
+            supplier: Gives a new transformer for each task, and one more for each join that reads a table without a
+                store; often the class itself.
+            stores: Names of stores it uses beside those the supplier brings.
+            options: See `MaterializedValues`. With a store of its own, old values are not transformed again.
+
+        Source: KTable.transformValues (KIP-292).
+        """
+        values, store = values_and_store(options)
+        serde = self._flow.new_value_serde(values.value_serde, values.name or "transform_values")
+        spec = self._named_store("KTABLE-TRANSFORMVALUES-", store, serde)
+        name = self._flow.graph.name(values.name, "KTABLE-TRANSFORMVALUES-")
+        flow = values_transformed(self._flow, supplier, stores, (name, spec), serde)
+        return KTable(flow, None if spec is None else spec.name)
 
     @overload
     def to_stream(self, *, name: str | None = None) -> "KStream[K, V]": ...
@@ -107,6 +132,23 @@ class KTable(Generic[K, V]):
         node = TableToStream(name=self._flow.graph.name(name, "KTABLE-TOSTREAM-"))
         stream: KStream[K, V] = self._flow.graph.make_stream(self._flow.then(node))
         return stream if mapper is None else stream.select_key(mapper, key_serde=key_serde)
+
+    def suppress(self, suppressed: Suppressed, *, name: str | None = None) -> "KTable[K, V]":
+        """The same table, whose updates wait until their window closes, or for a time; the last of each key comes out.
+
+        Args:
+            suppressed: ``Suppressed.until_window_closes(buffer)``, for one final result of each window, or
+                ``Suppressed.until_time_limit(limit, buffer)``.
+            name: Of the node and, with ``-store``, of the store of what waits.
+
+        Time: That of the updates; while none come, nothing comes out. What comes out keeps its timestamp and headers.
+
+        State: What waits is in memory, and in a changelog topic from the next commit on. The table above gets a store
+            if it has none, since old values are needed.
+
+        Source: KTable.suppress (KIP-328).
+        """
+        return KTable(suppress(self._flow, suppressed, name))
 
     def group_by(
         self,
@@ -143,7 +185,15 @@ class KTable(Generic[K, V]):
         node_name = self._flow.graph.name(name, "KTABLE-FILTER-")
         # Old values, where they cost nothing, tell which deletions nobody below has to hear of.
         send_old = self._table.send_old_values(force=False)
-        return self._then(TableFilter(name=node_name, predicate=predicate, negate=negate, send_old=send_old), spec)
+        node = TableFilter(
+            name=node_name,
+            predicate=predicate,
+            negate=negate,
+            send_old=send_old,
+            of_versions=self._table.is_versioned,
+            all_latest=options.asked_for and spec is None,
+        )
+        return self._then(node, spec)
 
     def _named_store(self, prefix: str, options: StoreOptions, value_serde: AnySerde) -> StoreSpec | None:
         """The store of a derived table: only a named one is made, an unnamed one just takes its number."""
@@ -155,7 +205,7 @@ class KTable(Generic[K, V]):
     def _then(
         self, node: TableFilter | TableMapValues, spec: StoreSpec | None, value_serde: AnySerde | None = None
     ) -> "KTable[K, Any]":
-        step = TableStep([node], spec=spec, above=self._table)
+        step = TableStep([node], spec=spec, above=self._table, unversioned=node.all_latest)
         step.materialize()
         self._flow.graph.add(step, self._table)
         return KTable(self._flow.after(step, value_serde=value_serde), None if spec is None else spec.name)

@@ -7,13 +7,16 @@ meet again, a store used twice), and there the task feeds records one at a time.
 Next: `fusion` (stateless runs), then the stateful operators, one family a file; `runtime/record_collector` after sinks.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from streamlib.clock import Clock
+from streamlib.config import StreamsConfig
 from streamlib.metrics import Metrics
-from streamlib.record import RecordBatch
+from streamlib.record import RecordBatch, TopicPartition
+from streamlib.topology.async_nodes import CallPolicy
 from streamlib.topology.nodes import Sink
+from streamlib.topology.processor_api import Cancellable, PunctuationType
 
 Forward = Callable[[RecordBatch], None]
 """Takes an operator's output to all its children, in the order they were connected."""
@@ -42,6 +45,14 @@ class FlushingOperator(Operator, Protocol):
 
 
 @runtime_checkable
+class ClosingOperator(Operator, Protocol):
+    """An operator that holds something of the user's."""
+
+    def close(self) -> None:
+        """Let it go: nothing comes any more. Must not raise."""
+
+
+@runtime_checkable
 class InitializedOperator(Operator, Protocol):
     """An operator that keeps something beside its stores: a buffer, a schedule, user code."""
 
@@ -50,6 +61,18 @@ class InitializedOperator(Operator, Protocol):
 
         Called again after uncommitted work was dropped and the stores were restored.
         """
+
+
+@runtime_checkable
+class AwaitingOperator(Operator, Protocol):
+    """An operator whose results come later than its rows."""
+
+    @property
+    def room(self) -> int:
+        """How many more rows it wants; it takes more, but then the task takes no more records."""
+
+    def hand_on(self, rows_max: int) -> bool:
+        """Forward results that have arrived, of at most ``rows_max`` rows; whether there were any."""
 
 
 class Collector(Protocol):
@@ -70,8 +93,44 @@ class ErrorHandler(Protocol):
         """
 
 
+class Timers(Protocol):
+    """Calls operators when time passes; implemented by `runtime/punctuation`."""
+
+    def schedule(self, interval_ms: int, kind: PunctuationType, fire: Callable[[int], None]) -> Cancellable:
+        """Call ``fire`` with the time (ms) at each interval, until cancelled or the task begins anew."""
+
+
+class Calls(Protocol):
+    """Runs asynchronous functions beside the task; implemented by `runtime/calls`."""
+
+    def hold(self, tp: TopicPartition | None, offset: int | None) -> None:
+        """A row is under way: the record it comes from must not be committed."""
+
+    def release(self, tp: TopicPartition | None, offset: int | None) -> None:
+        """What came of the row has gone on."""
+
+    def begin(
+        self,
+        function: Callable[[], Awaitable[Any]],
+        policy: CallPolicy,
+        ended: Callable[[Any, Exception | None], bool],
+    ) -> None:
+        """Call a function, then ``ended`` with its result or error; that tells whether something can be handed on."""
+
+
 class OperatorContext(Protocol):
-    """What an operator gets from its task."""
+    """What an operator gets from its task.
+
+    Attributes:
+        tp: Where the records being processed come from; None while caches are flushed, and in punctuations. An
+            operator that lets go what it has held back sets it to where that came from, and back again.
+    """
+
+    tp: TopicPartition | None
+
+    @property
+    def inputs(self) -> Mapping[str, TopicPartition]:
+        """The task's input for each source topic by its name in the plan."""
 
     @property
     def metrics(self) -> Metrics:
@@ -86,12 +145,48 @@ class OperatorContext(Protocol):
         """Sinks write here."""
 
     @property
+    def partition(self) -> int:
+        """The task's partition: what it reads comes from there."""
+
+    @property
     def clock(self) -> Clock:
         """Wall-clock time."""
 
     @property
+    def config(self) -> StreamsConfig:
+        """The worker's settings."""
+
+    @property
+    def task_id(self) -> object:
+        """As text, e.g. ``0_3``."""
+
+    @property
+    def calls(self) -> Calls:
+        """Asynchronous functions."""
+
+    @property
+    def timers(self) -> Timers:
+        """The task's schedules."""
+
+    def request_commit(self) -> None:
+        """Have the task committed soon."""
+
+    def stream_time_at(self, offset: int | None) -> int:
+        """What `stream_time` was when the record of that offset was taken, of those being processed.
+
+        `stream_time` itself is that of the whole run. For rows without an offset they are the same.
+        """
+
+    @property
     def emit_interval_ms(self) -> int:
         """Least wall-clock time between two emissions of results that wait for time to pass; 0: no throttle."""
+
+    @property
+    def processor_metadata(self) -> dict[str, int]:
+        """What operators keep with the committed offsets, by the name of their store; read it in `init`.
+
+        An entry that is changed is committed together with the record that is being processed.
+        """
 
     @property
     def stream_time(self) -> int:

@@ -13,15 +13,20 @@ from typing import Any
 
 from streamlib.operators.base import ErrorHandler
 from streamlib.operators.materialized import Materialized
-from streamlib.operators.selection import rows_of
+from streamlib.operators.selection import picked, rows_of
 from streamlib.operators.table_rows import Row, isolated
+from streamlib.operators.versions import runs_of_distinct
 from streamlib.record import ChangeBatch, RecordBatch
 from streamlib.serdes.base import any_none
 from streamlib.state.cache import HEADERS, NAME, TIMESTAMP, TURN, VALUE
+from streamlib.state.versioned import VersionedStore
 from streamlib.topology.nodes import StreamAggregate, WindowAggregate
+from streamlib.topology.session_nodes import SessionAggregate
 
 Step = Callable[[Any, Any, Any], Any]
 """(key, value, aggregate so far) to the new aggregate."""
+
+Apply = Callable[[list[bytes], RecordBatch, list[int] | None], None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class Fold:
     Attributes:
         apply: Takes the store key of each row, the rows, and for each row the number of the record it comes from (None:
             each row is a record). Writes and forwards the results, or leaves them in the cache.
+        lost_end: The row after the last one that was left out because a function raised; set it to 0 before `apply`.
     """
 
     def __init__(self, node: str, functions: Functions, table: Materialized, errors: ErrorHandler) -> None:
@@ -58,15 +64,33 @@ class Fold:
         self._initializer, self._step = functions.initializer, functions.step
         self._table = table
         self._errors = errors
+        self.lost_end = 0
         # An aggregator may change its aggregate in place. What others still hold (an old value that was sent, a result
         # that waits in an output column) must not change with it.
         serde = table.rows.spec.value_serde
         self._isolate = None if serde.immutable else isolated(serde)
-        self.apply: Callable[[list[bytes], RecordBatch, list[int] | None], None]
+        self.apply: Apply
         if functions.counts:
             self.apply = self._count_cached if (table.rows.cache is not None) else self._count_directly
         else:
             self.apply = self._fold_cached if (table.rows.cache is not None) else self._fold_directly
+        if isinstance(table.rows.store, VersionedStore):
+            self.apply = self._of_distinct_keys(self.apply)
+
+    @staticmethod
+    def _of_distinct_keys(apply: Apply) -> Apply:
+        """Apply records part by part, in none of which a key comes twice.
+
+        Whether a version becomes the latest one, only the store can tell: it may be older than a deletion.
+        """
+
+        def in_parts(raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
+            assert origins is None, "windowed stores are not versioned"
+            for start, end in runs_of_distinct(raws):
+                part = batch if end - start == len(raws) else picked(batch, list(range(start, end)))
+                apply(raws[start:end], part, None)
+
+        return in_parts
 
     def _count_directly(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
         rows = self._stored(raws)
@@ -191,6 +215,7 @@ class Fold:
                 end += 1
             for _ in range(end - row - 1):
                 next(rest)
+        self.lost_end = end
         return range(row, end)
 
 
@@ -201,7 +226,7 @@ def _without(raws: list[bytes], batch: RecordBatch, lost: list[int]) -> tuple[li
     return list(compress(raws, keep)), rows_of(batch, keep)
 
 
-def functions_of(node: StreamAggregate | WindowAggregate) -> Functions:
+def functions_of(node: StreamAggregate | WindowAggregate | SessionAggregate) -> Functions:
     """What a stream aggregation does; reduce takes its first value as it is, so its initial aggregate is None."""
     if node.kind == "count":
         return Functions(int, lambda _key, _value, aggregate: aggregate + 1, counts=True)

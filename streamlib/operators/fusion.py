@@ -16,18 +16,25 @@ from itertools import repeat
 from operator import length_hint
 from typing import Any
 
-from streamlib.errors import ProcessingError
+from streamlib.errors import ProcessingError, StreamlibError
 from streamlib.operators.base import ErrorHandler, Forward
 from streamlib.operators.codegen import load
 from streamlib.operators.loop import Loop
 from streamlib.operators.region import Region
+from streamlib.operators.selection import single_rows
 from streamlib.record import RecordBatch
 from streamlib.topology.interference import region
 from streamlib.topology.topology import Topology
 
 
 def fuse(
-    topology: Topology, parent: str, forwards: Mapping[str, Forward], errors: ErrorHandler, file_name: str
+    topology: Topology,
+    parent: str,
+    forwards: Mapping[str, Forward],
+    errors: ErrorHandler,
+    file_name: str,
+    *,
+    ordered: bool = False,
 ) -> Forward:
     """What takes the output of ``parent`` to everything below it.
 
@@ -37,14 +44,18 @@ def fuse(
         forwards: The entry of each node that follows the region, by name.
         errors: Asked when a user function raises.
         file_name: Of the generated source, e.g. ``<streamlib topology words subtopology 0 KSTREAM-SOURCE-0000000000>``.
+        ordered: Whether each row goes all the way down before the next one, and not only through this region: where
+            what follows one exit touches what follows another.
     """
     fused, exits = region(topology, parent)
     if not fused:
-        return in_order([forwards[name] for name in exits])
+        forward_all = in_order([forwards[name] for name in exits])
+        return row_by_row(forward_all) if ordered else forward_all
     run = Region(topology, parent)
     names: dict[str, Any] = {
         "ProcessingError": ProcessingError,
         "RecordBatch": RecordBatch,
+        "StreamlibError": StreamlibError,
         "failed": errors.failed,
         "kept": kept,
         "length_hint": length_hint,
@@ -53,10 +64,10 @@ def fuse(
         **{f"exit_{exit_.number}": forwards[name] for name, exit_ in run.exits.items()},
         **run.functions,
     }
-    plain = _generate(run, file_name, names, headers=False)
-    if not run.collects_headers:
+    plain = _generate(run, file_name, names, headers=False, ordered=ordered)
+    if not run.collects_headers and not ordered:
         return plain
-    with_headers = _generate(run, f"{file_name.removesuffix('>')} with headers>", names, headers=True)
+    with_headers = _generate(run, f"{file_name.removesuffix('>')} with headers>", names, headers=True, ordered=ordered)
 
     def forward(batch: RecordBatch) -> None:
         if batch.headers is None:
@@ -64,7 +75,20 @@ def fuse(
         else:
             with_headers(batch)
 
-    return forward
+    return row_by_row(forward) if ordered else forward
+
+
+def row_by_row(forward: Forward) -> Forward:
+    """A forward that hands on one row at a time."""
+
+    def forward_rows(batch: RecordBatch) -> None:
+        if len(batch) == 1:
+            forward(batch)
+        else:
+            for row in single_rows(batch):
+                forward(row)
+
+    return forward_rows
 
 
 def in_order(forwards: list[Forward]) -> Forward:
@@ -92,6 +116,6 @@ def not_a_pair(got: object) -> TypeError:
     return TypeError(f"the function must give (key, value) pairs, not {got!r}: write `return key, value`")
 
 
-def _generate(run: Region, file_name: str, names: dict[str, Any], *, headers: bool) -> Forward:
-    process: Forward = load(Loop(run, headers=headers).text(), file_name, names)["process"]
+def _generate(run: Region, file_name: str, names: dict[str, Any], *, headers: bool, ordered: bool) -> Forward:
+    process: Forward = load(Loop(run, headers=headers, ordered=ordered).text(), file_name, names)["process"]
     return process

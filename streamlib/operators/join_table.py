@@ -1,9 +1,10 @@
 """A stream looks up a table: each row with the value that the table has for its key at that moment.
 
+If the table is versioned, or computed row by row from one that is, it is the value that was valid at the row's time.
 Only stream rows cause results; the table's own updates do not. Results keep the stream row's key, timestamp and
 headers. A row without a value cannot be joined; nor can one without a table key, except in a left join.
 
-Source: KStreamKTableJoinProcessor; KIP-962 for left joins without key. Next: `sink`.
+Source: KStreamKTableJoinProcessor; KIP-962 for left joins without key, KIP-914 for versioned tables. Next: `sink`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,6 @@ from typing import Any
 from streamlib.operators.base import Forward, OperatorContext
 from streamlib.operators.getters import TableGetter
 from streamlib.operators.selection import picked
-from streamlib.operators.table_rows import Row
 from streamlib.operators.wiring import Wiring
 from streamlib.record import RecordBatch
 from streamlib.serdes.base import any_none
@@ -46,16 +46,20 @@ class TableLookup:
 
     def process(self, batch: RecordBatch) -> None:
         """Join each row; rows that cannot be joined are counted, rows without a match are not."""
+        self.join(*self.joinable(batch))
+
+    def join(self, batch: RecordBatch, table_keys: list[Any]) -> None:
+        """Join rows that `joinable` gave, and forward the results."""
         node, failed = self._node, self._context.errors.failed
-        batch, table_keys = self._joinable(batch)
-        computed, compute = bool(self._getter.steps), self._getter.compute
+        stored, compute = self._getter.stored, self._getter.compute
         joiner, left, with_key = node.joiner, node.left, node.with_key
         rows: list[int] = []
         values: list[Any] = []
-        columns = zip(batch.keys, batch.values, table_keys, self._fetch(table_keys), strict=True)
+        columns = zip(batch.keys, batch.values, table_keys, self._fetch(table_keys, batch.timestamps), strict=True)
         for row, (key, value, table_key, found) in enumerate(columns):
             try:
-                right = None if found is None else compute(table_key, found) if computed else found[0]
+                match = found if stored or found is None else compute(table_key, found)
+                right = None if match is None else match[0]
                 if right is not None or left:
                     values.append(joiner(key, value, right) if with_key else joiner(value, right))
                     rows.append(row)
@@ -71,14 +75,17 @@ class TableLookup:
                 else picked(batch, rows, values)
             )
 
-    def _fetch(self, table_keys: list[Any]) -> Sequence[Row | None]:
-        """The table's stored row for each key; none for no key."""
+    def _fetch(self, table_keys: list[Any], timestamps: list[int]) -> Sequence[Any]:
+        """What the table has, or had at the time, for each key; None for no key."""
+        fetch, fetch_as_of = self._getter.fetch, self._getter.fetch_as_of
         if not any_none(table_keys):
-            return self._getter.fetch(table_keys)
-        found = iter(self._getter.fetch([key for key in table_keys if key is not None]))
+            return fetch(table_keys) if fetch_as_of is None else fetch_as_of(table_keys, timestamps)
+        known = [row for row, key in enumerate(table_keys) if key is not None]
+        keys = [table_keys[row] for row in known]
+        found = iter(fetch(keys) if fetch_as_of is None else fetch_as_of(keys, [timestamps[row] for row in known]))
         return [None if key is None else next(found) for key in table_keys]
 
-    def _joinable(self, batch: RecordBatch) -> tuple[RecordBatch, list[Any]]:
+    def joinable(self, batch: RecordBatch) -> tuple[RecordBatch, list[Any]]:
         """The rows that take part, and the table key of each (None: there is nothing to look up)."""
         if self._select is None and not any_none(batch.values) and not any_none(batch.keys):
             return batch, batch.keys
@@ -111,7 +118,7 @@ class TableLookup:
 
 
 def stream_table_join(node: StreamTableJoin, wiring: Wiring) -> TableLookup:
-    """The operator of a stream-table join."""
+    """The operator of a stream-table join without grace."""
     return TableLookup(node, wiring.getter(node.table), wiring.context, wiring.forward)
 
 

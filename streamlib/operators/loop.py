@@ -50,11 +50,17 @@ class Loop:
     Node by node it emits the call of the user function, the way out for a row that stops there, and the children.
     Where nothing else is left to do for a row (``Row.skip``) the way out is a ``continue``; elsewhere the children
     are nested in an ``else``.
+
+    Args:
+        run: The region.
+        headers: Whether rows have headers.
+        ordered: Whether a row leaves at once at each exit that it reaches; the batch has one row then.
     """
 
-    def __init__(self, run: Region, *, headers: bool) -> None:
+    def __init__(self, run: Region, *, headers: bool, ordered: bool = False) -> None:
         self._run = run
         self._headers = headers
+        self._ordered = ordered
         self._used: set[str] = set()
         self._numbers = count(1)
         self._parts = Source(depth=1)
@@ -63,27 +69,31 @@ class Loop:
         self._children(run.parent, Row())
 
     def text(self) -> str:
-        """The source: a function ``process(batch)`` that collects each exit's columns and forwards them."""
+        """The source: a function ``process(batch)`` that collects each exit's columns and forwards them.
+
+        Or, if the order is to be kept, one that forwards each row to each exit as it goes.
+        """
+        exits = {} if self._ordered else self._run.exits
         source = Source()
         with source.block("def process(batch):", f"below {self._run.parent}"):
             for column in COLUMNS.values():
                 source.line(f"{column} = batch.{column}")
-            for exit_ in self._run.exits.values():
+            for exit_ in exits.values():
                 for letter in self._collected(exit_):
                     source.line(f"x{exit_.number}{letter} = []")
                 if exit_.way.one_to_one and exit_.way.touched:
                     source.line(f"holes_{exit_.number} = []")
-            if self._used:
+            if self._used or (self._ordered and self._out.lines):
                 source.lines.extend(self._parts.lines)
                 self._header(source)
                 source.lines.extend(self._out.lines)
-            for name, exit_ in self._run.exits.items():
+            for name, exit_ in exits.items():
                 self._forward(source, name, exit_)
         return source.text()
 
     def _header(self, source: Source) -> None:
         # Only the columns somebody reads are walked over; the first one's iterator tells where a failure happened.
-        letters = [letter for letter in COLUMNS if letter in self._used]
+        letters = [letter for letter in COLUMNS if letter in self._used] or ["k"]
         columns = [COLUMNS[letter] for letter in letters]
         others = ["offsets or repeat(None)" if column == "offsets" else column for column in columns[1:]]
         source.line(f"rows = iter({columns[0]})")
@@ -154,10 +164,22 @@ class Loop:
 
     def _collect(self, name: str, row: Row) -> None:
         exit_ = self._run.exits[name]
+        if self._ordered:
+            self._forward_row(name, exit_, row)
+            return
         for letter in self._collected(exit_):
             variable = {"k": row.key, "v": row.value}.get(letter, letter)
             self._use(variable)
             self._out.line(f"x{exit_.number}{letter}.append({variable})", name)
+
+    def _forward_row(self, name: str, exit_: Exit, row: Row) -> None:
+        if exit_.direct:
+            self._out.line(f"exit_{exit_.number}(batch)", name)
+            return
+        headers = ", [h]" if self._headers else ""
+        self._use(row.key, row.value, "t", "o", *("h" if headers else ""))
+        columns = f"[{row.key}], [{row.value}], [t], [o] if offsets else None{headers}"
+        self._out.line(f"exit_{exit_.number}(RecordBatch({columns}))", name)
 
     def _node(self, node: Node, row: Row) -> None:
         if isinstance(node, RepartitionFilter) and not node.keep_null_keys:
@@ -196,7 +218,7 @@ class Loop:
         with self._out.block("except Exception as error:", node.name):
             self._out.line("row = len(keys) - 1 - length_hint(rows)", node.name)
             self._out.line(f"failed(error, {node.name!r}, {key}, {value}, {place})", node.name)
-            for exit_ in self._run.aligned_below(node.name):
+            for exit_ in [] if self._ordered else self._run.aligned_below(node.name):
                 self._out.line(f"holes_{exit_.number}.append(row)", node.name)
             if leave and row.skip:
                 self._out.line(row.skip, node.name)
@@ -283,7 +305,7 @@ class Loop:
             else:
                 with self._out.block(f"for {new.value} in {call}:", node.name):
                     self._below(node, new)
-        with self._out.block("except ProcessingError:", node.name):
+        with self._out.block("except StreamlibError:" if self._ordered else "except ProcessingError:", node.name):
             self._out.line("raise", node.name)
         self._failure(node, row, leave=False)
 

@@ -10,10 +10,12 @@ Source: TimestampedTupleForwarder, CachingKeyValueStore.putAndMaybeForward. Next
 from collections.abc import Callable
 from typing import Any
 
+from streamlib.operators import versions
 from streamlib.operators.base import Forward
-from streamlib.operators.selection import rows_of
+from streamlib.operators.selection import picked, rows_of
 from streamlib.operators.table_rows import TableRows
 from streamlib.record import ChangeBatch, RecordBatch
+from streamlib.state.versioned import VersionedStore
 
 Outgoing = Callable[[list[bytes], list[Any]], list[Any]]
 """Store keys and incoming keys to the keys that go down the plan."""
@@ -41,6 +43,17 @@ class Materialized:
             unless_absent: Leave out deletions of rows that are not there.
         """
         raws: list[Any] = self.rows.raw_keys(batch.keys)
+        if isinstance(self.rows.store, VersionedStore) and not unless_absent:
+            self._pass_on(*versions.replace(self.rows.store, raws, batch, send_old=self.send_old))
+            return
+        if isinstance(self.rows.store, VersionedStore):
+            # What is there depends on what became of the updates before, so no key may come twice.
+            for start, end in versions.runs_of_distinct(raws):
+                self._replace(raws[start:end], picked(batch, list(range(start, end))), unless_absent=True)
+            return
+        self._replace(raws, batch, unless_absent=unless_absent)
+
+    def _replace(self, raws: list[bytes], batch: RecordBatch, *, unless_absent: bool) -> None:
         cache = self.rows.cache
         olds = self._olds(raws, batch) if unless_absent or (self.send_old and cache is None) else None
         if unless_absent and olds is not None:
@@ -67,9 +80,12 @@ class Materialized:
             changes: The updates, under their incoming keys.
             logged_at: Timestamps in store and changelog, where they differ from those that go down the plan.
         """
+        if isinstance(self.rows.store, VersionedStore):
+            # A version is logged at its own time, also where it deletes.
+            self._pass_on(*versions.put(self.rows.store, raws, changes))
+            return
         self.rows.store.put_many(raws, changes.values, logged_at or changes.timestamps)
-        changes.store_keys = raws
-        self._send(changes)
+        self._pass_on(raws, changes)
 
     def flush(self, rows_max: int | None = None) -> int:
         """Write and forward the ``rows_max`` cached updates that are oldest (None: all); returns how many are left."""
@@ -86,6 +102,11 @@ class Materialized:
         cache = self.rows.cache
         if cache is not None and cache.is_full():
             self.flush(len(cache.dirty) - cache.max_entries * 3 // 4)
+
+    def _pass_on(self, raws: list[bytes], changes: ChangeBatch) -> None:
+        if raws:
+            changes.store_keys = raws
+            self._send(changes)
 
     def _send(self, changes: ChangeBatch) -> None:
         if self._outgoing is not None:

@@ -3,11 +3,12 @@
 Source: the null checks at the top of each Kafka Streams processor. Next: the operators that use it.
 """
 
+from collections.abc import Iterator
 from itertools import compress
 from typing import Any
 
 from streamlib.metrics import Metrics
-from streamlib.record import RecordBatch
+from streamlib.record import ChangeBatch, RecordBatch
 from streamlib.serdes.base import any_none
 
 
@@ -38,6 +39,20 @@ def rows_of(batch: RecordBatch, keep: list[bool]) -> RecordBatch:
         None if batch.offsets is None else list(compress(batch.offsets, keep)),
         None if batch.headers is None else list(compress(batch.headers, keep)),
     )
+
+
+def single_rows(batch: RecordBatch) -> Iterator[RecordBatch]:
+    """Each row as a batch of its own, of updates if it is one of those."""
+    for row in range(len(batch)):
+        single = picked(batch, [row])
+        if isinstance(batch, ChangeBatch):
+            olds, latest, store_keys = batch.olds, batch.latest, batch.store_keys
+            change = ChangeBatch(single.keys, single.values, single.timestamps, single.offsets, single.headers)
+            change.olds = None if olds is None else [olds[row]]
+            change.latest = None if latest is None else [latest[row]]
+            change.store_keys = None if store_keys is None else [store_keys[row]]
+            single = change
+        yield single
 
 
 def picked(batch: RecordBatch, rows: list[int], values: list[Any] | None = None) -> RecordBatch:

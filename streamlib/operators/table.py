@@ -7,10 +7,11 @@ for a repartition topic, and needs old values.
 Source: KTableFilter, KTableMapValues, KTableRepartitionMap; KIP-904 for the single row. Next: `aggregate`.
 """
 
+from itertools import compress
 from typing import Any
 
 from streamlib.operators.base import Forward, OperatorContext
-from streamlib.operators.getters import step_of
+from streamlib.operators.getters import ComputedGetter, Step, TableGetter
 from streamlib.operators.materialized import Materialized
 from streamlib.operators.selection import rows_of
 from streamlib.operators.wiring import Wiring
@@ -40,7 +41,7 @@ class TableStep:
         self._errors = context.errors
         self._forward = forward
         self._step = step_of(node)
-        self._skips_nothing_to_nothing = isinstance(node, TableFilter) and node.send_old
+        self._skips_nothing_to_nothing = isinstance(node, TableFilter) and node.send_old and not node.of_versions
 
     def process(self, batch: RecordBatch) -> None:
         """Compute the new value of each row, and the old one where it is wanted."""
@@ -67,9 +68,11 @@ class TableStep:
                 kept and (new is not None or old is not None) for kept, new, old in zip(keep, news, olds, strict=True)
             ]
         result = RecordBatch(batch.keys, news, batch.timestamps, batch.offsets, batch.headers)
+        latest = None if node.all_latest else batch.latest
         if not all(keep):
             result = rows_of(result, keep)
-            olds = [old for old, kept in zip(olds, keep, strict=True) if kept]
+            olds = list(compress(olds, keep))
+            latest = None if latest is None else list(compress(latest, keep))
         if not len(result):
             return
         if table is not None:
@@ -83,6 +86,7 @@ class TableStep:
                 result.offsets,
                 result.headers,
                 olds if node.send_old else None,
+                latest,
             )
         )
 
@@ -150,6 +154,20 @@ def table_step(node: TableFilter | TableMapValues, wiring: Wiring) -> TableStep:
     """The operator of a table's filter or map_values."""
     table = None if node.store is None else wiring.materialized(node.store, send_old=node.send_old)
     return TableStep(node, table, wiring.context, wiring.forward)
+
+
+def table_step_getter(node: TableFilter | TableMapValues, wiring: Wiring) -> TableGetter:
+    """How to read a filter or map_values that has no store."""
+    return ComputedGetter(wiring.getter(node.parents[0]), step_of(node))
+
+
+def step_of(node: TableFilter | TableMapValues) -> Step:
+    """What a filter or map_values does to a value of the table above it."""
+    if isinstance(node, TableFilter):
+        predicate, negate = node.predicate, node.negate
+        return lambda key, value: value if bool(predicate(key, value)) is not negate else None
+    mapper = node.mapper
+    return mapper if node.with_key else lambda _key, value: mapper(value)
 
 
 def table_group_by(node: TableGroupBy, wiring: Wiring) -> TableGroupByOperator:

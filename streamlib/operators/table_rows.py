@@ -28,12 +28,15 @@ class TableRows:
         spec: What the store is.
         store: The store itself.
         cache: Its write cache, or None: then updates are written and passed on at once.
+        cached_starts: Window stores: by serialized plain key, the starts of windows that the cache may hold, ascending;
+            kept by operators that look for the windows around a time.
     """
 
     def __init__(self, spec: StoreSpec, store: TimestampedStore[Any], cache: WriteCache[Any] | None) -> None:
         self.spec = spec
         self.store = store
         self.cache = cache
+        self.cached_starts: dict[bytes, list[int]] = {}
 
     def raw_keys(self, keys: list[Any]) -> list[bytes]:
         """The store keys of table keys, none of which is None; of a window store: of `Windowed` keys, sequence 0."""
@@ -57,6 +60,11 @@ class TableRows:
         cached = [cache.get(key) if cache.is_dirty(key) else ABSENT for key in keys]
         stored = iter(self.store.get_many([key for key, row in zip(keys, cached, strict=True) if row is ABSENT]))
         return [next(stored) if row is ABSENT else None if row is None else (isolate(row[0]), row[1]) for row in cached]
+
+    def discard(self) -> None:
+        """Forget what the write cache holds."""
+        if self.cache is not None:
+            self.cache.discard()
 
 
 def isolated(serde: AnySerde) -> Callable[[Any], Any]:

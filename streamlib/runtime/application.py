@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from streamlib.clock import Clock
@@ -29,10 +30,12 @@ from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.record_collector import RecordCollector
 from streamlib.runtime.restore import RestoreListener, Restorer, cancelled
 from streamlib.runtime.task_factory import TaskFactory
+from streamlib.runtime.topic_patterns import Reading, TopicPatterns
 from streamlib.runtime.topic_watch import TopicWatch, topics_in_use
 from streamlib.runtime.worker import Worker
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import RocksMemory
+from streamlib.topology.patterns import patterns_of, resolved
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import Admin, GroupOptions, TopicSpec, Transport
 
@@ -90,7 +93,8 @@ async def _open(
     stack.push_async_callback(transport.close)
     admin = await transport.admin()
     stack.push_async_callback(admin.close)
-    counts = await _prepare_topics(topology, config, transport, admin)
+    reading = await _prepare_topics(topology, config, transport, admin)
+    topology, counts = reading.topology, reading.counts
     memory = RocksMemory(config.state_memory_bytes)
     directory = StateDirectory.open(config.state_dir, application_id, memory)
     stack.callback(directory.close)
@@ -99,20 +103,26 @@ async def _open(
     stack.push_async_callback(global_tables.close)
     await global_tables.load(transport, admin, counts, listener)
     existing = await admin.partition_counts(None)
-    watch = TopicWatch(admin, topics_in_use(topology, application_id, existing), clock)
-    companions = [asyncio.ensure_future(each) for each in (global_tables.follow(), watch.follow())]
-    for companion in companions:
-        stack.push_async_callback(cancelled, companion)
-
     producer = ProducerHolder(transport.producer)
     stack.push_async_callback(producer.close, deliver=False)
     await producer.start()
-    collector = RecordCollector(producer, existing, partial(topology.physical_topic, application_id=application_id))
+    physical = partial(topology.physical_topic, application_id=application_id)
+    collector = RecordCollector(producer, existing, physical, metrics)
     stores = global_tables.stores
     factory = TaskFactory(topology, config, counts, directory, collector, producer, metrics, stores, clock)
     restorer = Restorer(transport, admin, config, clock, listener)
     worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
-    consumer = transport.consumer(_group(topology, config, counts, directory, worker))
+    consumer = transport.consumer(_group(reading, config, directory, worker))
+
+    def changed(reading: Reading) -> None:
+        now = replace(factory, topology=reading.topology, counts=reading.counts)
+        worker.read(now, _source_topics(reading, application_id))
+
+    patterns = TopicPatterns(reading, config, admin, changed) if patterns_of(topology) else None
+    watch = TopicWatch(admin, topics_in_use(topology, application_id, existing), clock, patterns)
+    companions = [asyncio.ensure_future(each) for each in (global_tables.follow(), watch.follow())]
+    for companion in companions:
+        stack.push_async_callback(cancelled, companion)
     repartition = [topology.physical_topic(name, application_id) for name in topology.repartition_topics]
     purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
     pacing = Pacing(clock, config.loop_budget_ms // 2)  # a flush is followed by sending what was flushed
@@ -127,12 +137,13 @@ async def _open(
 
 async def _prepare_topics(
     topology: Topology, config: StreamsConfig, transport: Transport, admin: Admin
-) -> dict[str, int]:
-    """Partition counts of all source topics; internal topics exist afterwards."""
-    sources = external_topics(topology)
+) -> Reading:
+    """The plan with its source topics and their partition counts; internal topics exist afterwards."""
     existing = await admin.partition_counts(None)
     if transport.max_workers is not None:
-        existing = await _create_embedded(topology, admin, existing)
+        existing = await _create_embedded(resolved(topology, existing, config.application_id), admin, existing)
+    topology = resolved(topology, existing, config.application_id)
+    sources = external_topics(topology)
     counts = resolve_partitions(topology, {topic: existing[topic] for topic in sources if topic in existing})
     missing = sorted(output_topics(topology) - existing.keys())
     if missing:
@@ -143,7 +154,7 @@ async def _prepare_topics(
         )
         raise ConfigError(msg)
     await ensure_topics(admin, wanted_topics(topology, config, counts), config.replication_factor)
-    return counts
+    return Reading(topology, counts)
 
 
 async def _create_embedded(topology: Topology, admin: Admin, existing: dict[str, int]) -> dict[str, int]:
@@ -157,16 +168,15 @@ async def _create_embedded(topology: Topology, admin: Admin, existing: dict[str,
     return await admin.partition_counts(None)
 
 
-def _group(
-    topology: Topology,
-    config: StreamsConfig,
-    counts: dict[str, int],
-    directory: StateDirectory,
-    worker: Worker,
-) -> GroupOptions:
-    """How the worker joins its group."""
-    application_id = config.application_id
-    subtopologies = [
+def _source_topics(reading: Reading, application_id: str) -> frozenset[str]:
+    """What the group reads, by its names on the broker."""
+    return frozenset(topic for each in _subtopologies(reading, application_id) for topic in each.topics)
+
+
+def _subtopologies(reading: Reading, application_id: str) -> list[SubtopologyData]:
+    """What a leader is told of the plan."""
+    topology, counts = reading.topology, reading.counts
+    return [
         SubtopologyData(
             each.number,
             {topology.physical_topic(topic, application_id): counts[topic] for topic in each.source_topics},
@@ -175,10 +185,16 @@ def _group(
         for each in topology.subtopologies
         if not each.is_global
     ]
-    stateful = {each.number for each in subtopologies if each.stateful}
-    fingerprint = hashlib.sha256(topology.describe().encode()).hexdigest()[:16]
+
+
+def _group(reading: Reading, config: StreamsConfig, directory: StateDirectory, worker: Worker) -> GroupOptions:
+    """How the worker joins its group."""
+    application_id = config.application_id
+    stateful = {each.number for each in _subtopologies(reading, application_id) if each.stateful}
+    fingerprint = hashlib.sha256(reading.topology.describe().encode()).hexdigest()[:16]
 
     def describe() -> SubscriptionData:
+        subtopologies = _subtopologies(reading, application_id)
         running = [(task.subtopology, task.partition) for task in worker.tasks]
         on_disk = [TaskId.parse(text) for text in directory.task_ids()]
         stored = [(task.subtopology, task.partition) for task in on_disk if task.subtopology in stateful]
@@ -186,7 +202,7 @@ def _group(
 
     return GroupOptions(
         group_id=application_id,
-        topics=frozenset(topic for each in subtopologies for topic in each.topics),
+        topics=_source_topics(reading, application_id),
         assignor=TaskAssignor(describe),
         listener=worker,
         session_timeout_ms=config.session_timeout_ms,

@@ -12,6 +12,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from streamlib.record import TopicPartition
 from streamlib.runtime.assignment_codec import (
     SubscriptionData,
@@ -51,7 +53,7 @@ class TaskAssignor:
         told = {member: decode_subscription(member, members[member].user_data) for member in sorted(members)}
         running = prevailing(told.values())
         workers = {member: data for member, data in told.items() if data.fingerprint == running}
-        subtopologies = next(iter(workers.values())).subtopologies
+        subtopologies = agreed(list(workers.values()))
         reads = {task: tps for each in subtopologies for task, tps in tasks_of(each).items()}
         stateful = {task for task in reads for each in subtopologies if each.stateful and each.number == task[0]}
         in_turn = sorted(reads, key=lambda task: (task.partition, task.subtopology))  # each sub-topology is spread
@@ -85,6 +87,15 @@ def prevailing(told: Collection[SubscriptionData]) -> str:
         tasks[data.fingerprint] += len(data.tasks)
         members[data.fingerprint] += 1
     return max(members, key=lambda fingerprint: (tasks[fingerprint], members[fingerprint], fingerprint))
+
+
+def agreed(told: Sequence[SubscriptionData]) -> list[SubtopologyData]:
+    """The sub-topologies, with the topics that all workers know: where patterns are read, some may know more."""
+    known = set[str].intersection(*({topic for each in data.subtopologies for topic in each.topics} for data in told))
+    return [
+        replace(each, topics={topic: count for topic, count in each.topics.items() if topic in known})
+        for each in told[0].subtopologies
+    ]
 
 
 def tasks_of(subtopology: SubtopologyData) -> dict[TaskId, list[TopicPartition]]:

@@ -50,6 +50,9 @@ class Committer:
     async def commit(self, tasks: Collection[Task]) -> dict[TopicPartition, OffsetAndMetadata]:
         """Commit what ``tasks`` have taken; returns the input offsets committed.
 
+        Records with rows in asynchronous calls are left out. So are whole tasks where these would not come back: they
+        stand still until their calls have ended, and then want a commit.
+
         Raises:
             DeliveryError: Something was not written: replace the producer, drop the work, restore the tasks.
             CommitError: The group has moved on: drop the work; the tasks belong to others.
@@ -63,6 +66,7 @@ class Committer:
         acknowledged = await self._producer.current.flush()
         for task in moved:
             task.stores.acknowledged(acknowledged)
+        moved = [task for task in moved if task.calls.settled()]
         offsets = {tp: held for task in moved for tp, held in task.offsets().items()}
         if offsets:
             await self._consumer.commit(offsets)

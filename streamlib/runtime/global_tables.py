@@ -42,7 +42,7 @@ class GlobalTables:
         self, topology: Topology, config: StreamsConfig, directory: StateDirectory, clock: Clock, metrics: Metrics
     ) -> None:
         self.stores: dict[str, StateStore] = {}
-        self._updates = GlobalUpdates(topology, config, metrics, self.stores)
+        self._updates = GlobalUpdates(topology, config, metrics, self.stores, clock)
         self._specs = self._updates.specs
         self._directory = directory
         self._clock = clock
@@ -56,13 +56,15 @@ class GlobalTables:
         """Read every topic to the end it has now.
 
         Raises:
-            DeserializationError: A row does not decode, and the policy is to fail.
+            DeserializationError, ProcessingError: A row does not decode, or its processor fails, and the policy is to
+                fail.
         """
         if not self._specs:
             return
         self._engine = open_engine(self._directory, GLOBAL, persistent=True)
         for spec in self._specs.values():
             self.stores[spec.name] = open_store(spec, self._engine, cache_bytes=READ_CACHE_BYTES)
+        self._updates.begin()
         tps = [TopicPartition(topic, number) for topic in self._specs for number in range(counts[topic])]
         first, end = await admin.beginning_offsets(tps), await admin.end_offsets(tps)
         held = self._engine.offsets()
@@ -95,6 +97,7 @@ class GlobalTables:
 
     async def close(self) -> None:
         """Stop reading and close the stores."""
+        self._updates.close()
         if self._consumer is not None:
             await self._consumer.close()
             self._consumer = None

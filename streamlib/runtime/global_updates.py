@@ -5,10 +5,12 @@ Next: `global_tables`, which reads the topics.
 
 from collections.abc import Mapping
 
+from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
 from streamlib.errors import DeserializationError
 from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
+from streamlib.runtime.global_processors import GlobalProcessors
 from streamlib.runtime.record_queue import SHOWN_BYTES
 from streamlib.state.base import StateStore
 from streamlib.state.spec import StoreSpec
@@ -22,14 +24,20 @@ class GlobalUpdates:
         topology: The plan.
         config: What to do with a record that cannot be decoded.
         metrics: Counters.
-        stores: The opened stores by name; may be filled later.
+        stores: The opened stores by name; filled before `begin`.
+        clock: For the processors of stores that have one.
 
     Attributes:
         specs: The stores by the topics that feed them.
     """
 
     def __init__(
-        self, topology: Topology, config: StreamsConfig, metrics: Metrics, stores: Mapping[str, StateStore]
+        self,
+        topology: Topology,
+        config: StreamsConfig,
+        metrics: Metrics,
+        stores: Mapping[str, StateStore],
+        clock: Clock,
     ) -> None:
         self.specs: dict[str, StoreSpec] = {
             topology.stores[name].source_topic or "": topology.stores[name]
@@ -40,14 +48,31 @@ class GlobalUpdates:
         self._config = config
         self._metrics = metrics
         self._stores = stores
+        self._processors = GlobalProcessors(topology, config, metrics, stores, clock)
+
+    def begin(self) -> None:
+        """Get ready: the stores are open, nothing was applied yet.
+
+        Raises:
+            ProcessingError: A processor could not begin.
+        """
+        self._processors.begin()
+
+    def close(self) -> None:
+        """Close what fills the stores."""
+        self._processors.close()
 
     def update(self, tp: TopicPartition, batch: FetchedBatch) -> StateStore:
         """Apply a batch; returns the store it went to.
 
         Raises:
-            DeserializationError: A row does not decode, and the policy is to fail.
+            DeserializationError, ProcessingError: A row does not decode or its processor fails, and the policy is to
+                fail.
         """
         store = self._stores[self.specs[tp.topic].name]
+        if tp.topic in self._processors.topics:
+            self._processors.update(tp, batch)
+            return store
         rows = self._valid_rows(tp, batch)
         store.restore(
             [batch.keys[row] for row in rows],

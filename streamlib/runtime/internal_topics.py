@@ -45,6 +45,8 @@ def wanted_topics(topology: Topology, config: StreamsConfig, counts: Mapping[str
     for topic in internal_topics(topology, config.application_id, config.topic_configs, additional):
         if topic.kind == "changelog":
             partitions = by_changelog[topic.name]
+            if not partitions:  # no topic matches the pattern that feeds the store, yet
+                continue
         else:
             partitions = counts[topic.name.removeprefix(f"{config.application_id}-")]
         wanted.append(WantedTopic(topic.name, topic.kind, partitions, topic.configs))

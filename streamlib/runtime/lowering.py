@@ -6,23 +6,59 @@ Operators are made from the last one upwards, so that each is given where its ou
 Next: `operators/fusion`, what a batch meets first; `task`, which feeds the pipeline.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 from streamlib.operators.aggregate import stream_aggregate, table_aggregate
-from streamlib.operators.base import FlushingOperator, Forward, InitializedOperator, Operator, OperatorContext
+from streamlib.operators.async_calls import async_calls
+from streamlib.operators.base import (
+    AwaitingOperator,
+    ClosingOperator,
+    FlushingOperator,
+    Forward,
+    InitializedOperator,
+    Operator,
+    OperatorContext,
+)
+from streamlib.operators.cogroup import cogroup_merge
+from streamlib.operators.deduplicate import deduplicate
+from streamlib.operators.foreign_key_left import response_join, subscription_send
+from streamlib.operators.foreign_key_right import foreign_table_join, subscription_join, subscription_receive
 from streamlib.operators.fusion import fuse
-from streamlib.operators.join_table import stream_global_table_join, stream_table_join
+from streamlib.operators.getters import TableGetter
+from streamlib.operators.join_in_turns import JoinInTurns, join_in_turns
+from streamlib.operators.join_streams import join_window, stream_stream_join
+from streamlib.operators.join_table import stream_global_table_join
+from streamlib.operators.join_table_grace import stream_table_join_with_grace
+from streamlib.operators.join_tables import table_join, table_join_getter, table_join_merge
+from streamlib.operators.processor import processor
+from streamlib.operators.self_join import stream_self_join
+from streamlib.operators.session_aggregate import session_aggregate
+from streamlib.operators.session_rows import session_rows
 from streamlib.operators.sink import sink
-from streamlib.operators.table import table_group_by, table_step
+from streamlib.operators.suppress import suppress, suppressed_getter
+from streamlib.operators.table import table_group_by, table_step, table_step_getter
 from streamlib.operators.table_rows import TableRows
 from streamlib.operators.table_source import table_source
+from streamlib.operators.transform_values import transform_values, transformed_getter
 from streamlib.operators.window_aggregate import window_aggregate
 from streamlib.operators.wiring import Wiring
 from streamlib.state.base import StateStore, TimestampedStore
 from streamlib.state.cache import WriteCache
-from streamlib.topology.interference import needs_record_order, region
+from streamlib.topology.async_nodes import AsyncCalls
+from streamlib.topology.cogroup_nodes import CogroupMerge
+from streamlib.topology.commit_waits import commits_wait_for_calls
+from streamlib.topology.deduplicate_nodes import Deduplicate
+from streamlib.topology.foreign_key_nodes import (
+    ForeignTableJoin,
+    ResponseJoin,
+    SubscriptionJoin,
+    SubscriptionReceive,
+    SubscriptionSend,
+)
+from streamlib.topology.interference import needs_record_order, nodes_below, region
 from streamlib.topology.nodes import (
     Node,
     PassThrough,
@@ -39,22 +75,64 @@ from streamlib.topology.nodes import (
     TableSource,
     WindowAggregate,
 )
+from streamlib.topology.processor_nodes import ProcessorNode, TableTransformValues
+from streamlib.topology.session_nodes import SessionAggregate
+from streamlib.topology.stream_join_nodes import JoinWindow, StreamSelfJoin, StreamStreamJoin
+from streamlib.topology.suppress_nodes import TableSuppress
+from streamlib.topology.table_join_nodes import TableJoin, TableJoinMerge
+from streamlib.topology.taking_turns import joined_in_turns
 from streamlib.topology.topology import Subtopology, Topology
 
 BUILDERS: Mapping[type[Node], Callable[[Any, Wiring], Operator]] = {
+    AsyncCalls: async_calls,
+    CogroupMerge: cogroup_merge,
+    Deduplicate: deduplicate,
+    ForeignTableJoin: foreign_table_join,
+    JoinWindow: join_window,
+    ResponseJoin: response_join,
+    SessionAggregate: session_aggregate,
+    ProcessorNode: processor,
     Sink: sink,
     StreamAggregate: stream_aggregate,
     StreamGlobalTableJoin: stream_global_table_join,
-    StreamTableJoin: stream_table_join,
+    StreamSelfJoin: stream_self_join,
+    StreamStreamJoin: stream_stream_join,
+    StreamTableJoin: stream_table_join_with_grace,
+    SubscriptionJoin: subscription_join,
+    SubscriptionReceive: subscription_receive,
+    SubscriptionSend: subscription_send,
     TableAggregate: table_aggregate,
     TableFilter: table_step,
     TableGroupBy: table_group_by,
+    TableJoin: table_join,
+    TableJoinMerge: table_join_merge,
     TableMapValues: table_step,
     TableSource: table_source,
+    TableTransformValues: transform_values,
+    TableSuppress: suppress,
     WindowAggregate: window_aggregate,
 }
 
-OWNERS = (StreamAggregate, TableAggregate, TableFilter, TableMapValues, TableSource, WindowAggregate)
+GETTERS: Mapping[type[Node], Callable[[Any, Wiring], TableGetter]] = {
+    TableFilter: table_step_getter,
+    TableJoinMerge: table_join_getter,
+    TableMapValues: table_step_getter,
+    TableSuppress: suppressed_getter,
+    TableTransformValues: transformed_getter,
+}
+"""How joins read a table that has no store: one that has is read from there."""
+
+OWNERS = (
+    SessionAggregate,
+    StreamAggregate,
+    TableAggregate,
+    TableFilter,
+    TableJoinMerge,
+    TableMapValues,
+    TableSource,
+    TableTransformValues,
+    WindowAggregate,
+)
 """Node types that write the store they name."""
 
 
@@ -80,15 +158,33 @@ class Pipeline:
 
     Attributes:
         sources: Where records enter, by name of the source node.
+        tables: Every timestamped store with its write cache, by name.
+        awaiting: The operators with asynchronous functions, upstream ones first.
+        commits_wait: Whether a commit waits until they have no rows.
+        in_turns: Takes the records of two sources that meet in a join, in turns; None where there is no such join.
     """
 
     def __init__(
-        self, sources: Mapping[str, SourceEntry], operators: list[Operator], tables: Mapping[str, TableRows]
+        self,
+        sources: Mapping[str, SourceEntry],
+        operators: list[Operator],
+        tables: Mapping[str, TableRows],
+        *,
+        commits_wait: bool = False,
+        beside: Sequence[Any] = (),
+        in_turns: JoinInTurns | None = None,
     ) -> None:
         self.sources = sources
+        self.awaiting = [operator for operator in operators if isinstance(operator, AwaitingOperator)]
+        self.commits_wait = commits_wait
+        self.in_turns = in_turns
         self._flushing = [operator for operator in operators if isinstance(operator, FlushingOperator)]
-        self._initialized = [operator for operator in operators if isinstance(operator, InitializedOperator)]
-        self._tables = tables
+        self._initialized = [
+            *(operator for operator in operators if isinstance(operator, InitializedOperator)),
+            *beside,
+        ]
+        self._closing = [*(operator for operator in operators if isinstance(operator, ClosingOperator)), *beside]
+        self.tables = tables
 
     def init(self) -> None:
         """Tell operators that their stores are complete; upstream ones first."""
@@ -106,11 +202,15 @@ class Pipeline:
         """
         return any(operator.flush(rows_max) for operator in self._flushing)
 
+    def close(self) -> None:
+        """Let go what operators hold of the user's."""
+        for operator in self._closing:
+            operator.close()
+
     def discard(self) -> None:
         """Forget what the caches hold: the work since the last commit is dropped."""
-        for table in self._tables.values():
-            if table.cache is not None:
-                table.cache.discard()
+        for table in self.tables.values():
+            table.discard()
 
 
 def lower(
@@ -120,6 +220,7 @@ def lower(
     context: OperatorContext,
     *,
     cache_bytes: int = 0,
+    ordered: bool = False,
 ) -> Pipeline:
     """The operators of a sub-topology.
 
@@ -129,27 +230,68 @@ def lower(
         stores: The opened stores of the task, and the global ones.
         context: What operators get from the task.
         cache_bytes: Memory for all write caches of the task; 0 means that every update is written at once.
+        ordered: Whether each row goes all the way down before the next one, also where nobody could tell but by the
+            order across topics.
     """
     tables = _tables(topology, subtopology, stores, cache_bytes)
     order = _topological(topology, subtopology)
     operators: dict[str, Operator] = {}
+    beside: list[Any] = []
+    in_order = {
+        name: ordered or needs_record_order(topology, name)
+        for name in subtopology.nodes
+        if isinstance(topology.nodes[name], Source)
+    }
+    rows_apart = {name for source in in_order if in_order[source] for name in [source, *nodes_below(topology, source)]}
 
     def below(name: str) -> Forward:
+        if (late := getattr(topology.nodes[name], "late", None)) is not None:
+            return below_without(name, late)
         label = f"topology {topology.name} " if topology.name else ""
         file_name = f"<streamlib {label}subtopology {subtopology.number} {name}>"
         forwards = {exit_: operators[exit_].process for exit_ in region(topology, name)[1]}
-        return fuse(topology, name, forwards, context.errors, file_name)
+        return fuse(topology, name, forwards, context.errors, file_name, ordered=name in rows_apart)
+
+    def below_without(name: str, child: str) -> Forward:
+        sibling = topology.nodes[child]
+        less = replace(sibling, parents=_less(sibling.parents, name))
+        rest = replace(topology, nodes={**topology.nodes, child: less})
+        file_name = f"<streamlib subtopology {subtopology.number} {name} but {child}>"
+        forwards = {exit_: operators[exit_].process for exit_ in region(rest, name)[1]}
+        return fuse(rest, name, forwards, context.errors, file_name, ordered=name in rows_apart)
+
+    def below_child(name: str, child: str) -> Forward:
+        siblings = {each.name: each for each in topology.children(name) if each.name != child}
+        without = {each: replace(node, parents=_less(node.parents, name)) for each, node in siblings.items()}
+        alone = replace(topology, nodes={**topology.nodes, **without})
+        label = f"topology {topology.name} " if topology.name else ""
+        file_name = f"<streamlib {label}subtopology {subtopology.number} {name} to {child}>"
+        forwards = {exit_: operators[exit_].process for exit_ in region(alone, name)[1]}
+        return fuse(alone, name, forwards, context.errors, file_name, ordered=name in rows_apart)
 
     sources: dict[str, SourceEntry] = {}
     for node in reversed(order):
         if isinstance(node, Source):
             sources[node.name] = SourceEntry(
-                node, below(node.name), needs_record_order(topology, node.name), reads_values(topology, node.name)
+                node, below(node.name), in_order[node.name], reads_values(topology, node.name)
             )
         elif type(node) in BUILDERS:
-            wiring = Wiring(topology, context, tables, stores, below(node.name))
+            forwards = below(node.name), GETTERS, partial(below_child, node.name)
+            wiring = Wiring(topology, context, tables, stores, *forwards, beside=beside)
             operators[node.name] = BUILDERS[type(node)](node, wiring)
-    return Pipeline(sources, [operators[node.name] for node in order if node.name in operators], tables)
+    sides = None if any(in_order.values()) else joined_in_turns(topology, list(sources))
+    return Pipeline(
+        sources,
+        [operators[node.name] for node in order if node.name in operators],
+        tables,
+        commits_wait=commits_wait_for_calls(topology, subtopology),
+        beside=beside,
+        in_turns=None if sides is None else join_in_turns(*sides, operators),
+    )
+
+
+def _less(names: tuple[str, ...], left_out: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name != left_out)
 
 
 def reads_values(topology: Topology, source_name: str) -> bool:
@@ -158,9 +300,16 @@ def reads_values(topology: Topology, source_name: str) -> bool:
         if isinstance(child, (PassThrough, RepartitionFilter)):
             if reads_values(topology, child.name):
                 return True
-        elif not (isinstance(child, (StreamAggregate, WindowAggregate)) and child.kind == "count"):
+        elif not _only_counts(child):
             return True
     return False
+
+
+def _only_counts(node: Node) -> bool:
+    """Whether a node counts records, and passes none of them on as it came."""
+    if isinstance(node, StreamAggregate):
+        return node.kind == "count"
+    return isinstance(node, (SessionAggregate, WindowAggregate)) and node.kind == "count" and node.late is None
 
 
 def _tables(
@@ -173,15 +322,18 @@ def _tables(
         if isinstance(node, OWNERS) and node.store is not None and topology.stores[node.store].caching:
             send_old[node.store] = send_old.get(node.store, False) or node.send_old
     caching = cache_bytes > 0 and not subtopology.is_global
-    tables = {}
+    tables: dict[str, TableRows] = {}
     for name, store in stores.items():
         spec = topology.stores[name]
         if not spec.is_table:
             continue
+        share = max(cache_bytes // len(send_old), 1) if caching and name in send_old else 0
+        if spec.kind == "session":
+            tables[name] = session_rows(spec, store, cache_bytes=share, send_old=send_old.get(name, False))
+            continue
         table = cast("TimestampedStore[Any]", store)
         cache: WriteCache[Any] | None = None
-        if caching and name in send_old:
-            share = cache_bytes // len(send_old)
+        if share:
             cache = WriteCache(table, spec.value_serde, max_bytes=share, send_old=send_old[name])
         tables[name] = TableRows(spec, table, cache)
     return tables

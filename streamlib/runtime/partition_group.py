@@ -7,14 +7,14 @@ from collections.abc import Mapping
 
 from streamlib.record import FetchedBatch, RecordBatch, TopicPartition
 from streamlib.runtime.record_queue import RecordQueue
+from streamlib.runtime.time_heap import TimeHeap
+from streamlib.runtime.turns import Turns
 
 
 class PartitionGroup:
     """Queues by partition, in the order of their first records' times.
 
-    Among equal times the order is that of Java's ``PriorityQueue``: a binary heap in which an entry moves up only past
-    strictly later ones and down only past strictly earlier ones, the left one if both are equal. `heapq` moves entries
-    otherwise, so it would give another order.
+    Among equal times the order is that of a `TimeHeap`.
 
     Attributes:
         queues: By partition.
@@ -22,7 +22,7 @@ class PartitionGroup:
 
     def __init__(self, queues: Mapping[TopicPartition, RecordQueue]) -> None:
         self.queues = dict(queues)
-        self._heap: list[tuple[int, RecordQueue]] = []
+        self._heap: TimeHeap[RecordQueue] = TimeHeap()
         self._arrived: list[RecordQueue] = []  # got their first records since the last take, in that order
 
     @property
@@ -50,42 +50,44 @@ class PartitionGroup:
         None when nothing waits, or when all that waited in some queue turned out to be skipped: whether to go on
         without that input is to be asked again.
         """
-        arrived, self._arrived = self._arrived, []
-        skipped = [queue for queue in arrived if not self._line_up(queue, max_rows)]
-        if skipped or not self._heap:
+        if not self._lined_up(max_rows):
             return None
-        queue = self._first()
-        run = queue.take(self._heap[0][0] if self._heap else None, max_rows)
+        queue = self._heap.pop()
+        run = queue.take(self._heap.first_time, max_rows)
         self._line_up(queue, max_rows)
         return queue, run
+
+    def take_turns(self, max_rows: int) -> Turns | None:
+        """The next runs, one after the other as `take` would give them, up to where a record must first be decoded.
+
+        None as in `take`.
+        """
+        if not self._lined_up(max_rows):
+            return None
+        heap, left = self._heap, max_rows
+        runs: list[tuple[RecordQueue, int]] = []
+        while True:
+            queue = heap.pop()
+            length = queue.claim(heap.first_time, left)
+            runs.append((queue, length))
+            left -= length
+            time = queue.unclaimed_time
+            if time is None or not left:
+                break
+            heap.push(time, queue)
+        turns = Turns(runs)
+        self._line_up(queue, max_rows)
+        return turns
+
+    def _lined_up(self, max_rows: int) -> bool:
+        """Whether something can be taken, now that those have lined up which got their first records."""
+        arrived, self._arrived = self._arrived, []
+        skipped = [queue for queue in arrived if not self._line_up(queue, max_rows)]
+        return not skipped and self._heap.first_time is not None
 
     def _line_up(self, queue: RecordQueue, max_rows: int) -> bool:
         """Let a queue wait for its turn if it has a record; only now that is decoded."""
         time = queue.head_time(max_rows)
-        if time is None:
-            return False
-        heap = self._heap
-        heap.append((time, queue))
-        place = len(heap) - 1
-        while place > 0 and time < heap[parent := (place - 1) // 2][0]:
-            heap[place], heap[parent] = heap[parent], heap[place]
-            place = parent
-        return True
-
-    def _first(self) -> RecordQueue:
-        """Remove the queue whose turn it is."""
-        heap = self._heap
-        (_, first), last = heap[0], heap.pop()
-        if heap:
-            heap[0] = last
-            self._move_down()
-        return first
-
-    def _move_down(self) -> None:
-        heap, place = self._heap, 0
-        while children := range(2 * place + 1, min(2 * place + 3, len(heap))):
-            child = min(children, key=lambda index: heap[index][0])
-            if heap[place][0] <= heap[child][0]:
-                return
-            heap[place], heap[child] = heap[child], heap[place]
-            place = child
+        if time is not None:
+            self._heap.push(time, queue)
+        return time is not None

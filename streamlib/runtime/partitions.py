@@ -11,6 +11,7 @@ from typing import NamedTuple
 from streamlib.errors import MissingTopicError, TopologyError
 from streamlib.record import TopicPartition
 from streamlib.topology.nodes import Sink
+from streamlib.topology.patterns import patterns_of
 from streamlib.topology.topology import Subtopology, Topology
 
 
@@ -54,7 +55,8 @@ def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[
         existing: Partition counts of the external topics that exist.
 
     Raises:
-        MissingTopicError: External source topics do not exist; all are named.
+        MissingTopicError: External source topics do not exist, all are named; or none matches a pattern where that is
+            needed.
         TopologyError: Topics that are joined have different counts, or a count cannot be derived; all are named.
     """
     missing = sorted(external_topics(topology) - existing.keys())
@@ -73,26 +75,36 @@ def resolve_partitions(topology: Topology, existing: Mapping[str, int]) -> dict[
 
 
 def _derive_repartition_counts(topology: Topology, counts: dict[str, int]) -> None:
-    """Fill in repartition topics until nothing changes: they may feed one another."""
+    """Fill in repartition topics until nothing changes: they may feed one another.
+
+    The two topics of a foreign-key join do so in a circle, which begins with the topics above whose counts are known.
+    """
     for topic in topology.repartition_topics.values():
         if topic.partitions is not None:
             counts[topic.name] = topic.partitions
     pending = [name for name in topology.repartition_topics if name not in counts]
+    upstream = {
+        name: [topic for sub in topology.subtopologies if name in sub.sink_topics for topic in sub.source_topics]
+        for name in pending
+    }
+    if unfed := [f'"{name}"' for name, topics in upstream.items() if not topics]:
+        patterns = ", ".join(f'"{pattern.pattern}"' for pattern in patterns_of(topology))
+        msg = (
+            f"no topic matches {patterns} yet, so the number of partitions of {', '.join(unfed)} is not known: create a "
+            "topic that matches, or fix the number with .repartition(partitions=N)"
+        )
+        raise MissingTopicError(msg)
     while pending:
-        still_pending = []
-        for name in pending:
-            writers = [sub for sub in topology.subtopologies if name in sub.sink_topics]
-            upstream = [topic for sub in writers for topic in sub.source_topics]
-            if all(topic in counts for topic in upstream):
-                counts[name] = max((counts[topic] for topic in upstream), default=1)
-            else:
-                still_pending.append(name)
-        if len(still_pending) == len(pending):
+        ready = [name for name in pending if all(topic in counts for topic in upstream[name])]
+        ready = ready or [name for name in pending if any(topic in counts for topic in upstream[name])][:1]
+        if not ready:
             names = ", ".join(f'"{name}"' for name in pending)
             raise TopologyError(
                 [f"the partition counts of {names} depend on each other: give one of them .repartition(partitions=N)"]
             )
-        pending = still_pending
+        for name in ready:
+            counts[name] = max((counts[topic] for topic in upstream[name] if topic in counts), default=1)
+        pending = [name for name in pending if name not in counts]
 
 
 def _enforce_copartitioning(topology: Topology, counts: dict[str, int]) -> None:

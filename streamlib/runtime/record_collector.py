@@ -4,15 +4,16 @@ Serialization, partitioning and buffering work on whole columns; nothing is awai
 at the next commit. Next: `commit`, which waits until everything appended is acknowledged.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from streamlib.errors import MissingTopicError, SerdeError
+from streamlib.errors import MissingTopicError, ProcessingError, SerdeError
+from streamlib.metrics import Metrics
 from streamlib.operators.selection import picked
 from streamlib.record import Headers, RecordBatch, TopicPartition
 from streamlib.serdes.base import AnySerde
-from streamlib.topology.nodes import Sink
-from streamlib.transport.partitioner import Partitioner
+from streamlib.topology.nodes import Partitioner, Sink
+from streamlib.transport.partitioner import Partitioner as KeyPartitioner
 
 
 class Appends(Protocol):
@@ -47,13 +48,17 @@ class RecordCollector:
         producer: Where the bytes go.
         counts: Partition counts of topics by their names on the broker; topics found later are added to it.
         physical: A topic's name on the broker for its name in the plan.
+        metrics: The worker's counters.
     """
 
-    def __init__(self, producer: ProducerInUse, counts: Mapping[str, int], physical: Callable[[str], str]) -> None:
+    def __init__(
+        self, producer: ProducerInUse, counts: Mapping[str, int], physical: Callable[[str], str], metrics: Metrics
+    ) -> None:
         self._producer = producer
         self._counts = counts
         self._physical = physical
-        self._partitioner = Partitioner()
+        self._metrics = metrics
+        self._by_key = KeyPartitioner()
 
     def send(self, sink: Sink, batch: RecordBatch) -> None:
         """Serialize, partition and buffer a batch for the sink's topic.
@@ -61,6 +66,7 @@ class RecordCollector:
         Raises:
             SerdeError: A key or value does not fit the sink's serde.
             MissingTopicError: The topic does not exist.
+            ProcessingError: The sink's partitioner raised, or chose a partition that does not exist.
             DeliveryError: A record is too large, or an earlier delivery failed.
         """
         keys = serialized(sink.key_serde, batch.keys, batch, sink, "key")
@@ -84,19 +90,53 @@ class RecordCollector:
             msg = f'the sink topic "{topic}" does not exist: node={sink.name}. Create it before records reach it.'
             raise MissingTopicError(msg)
         producer = self._producer.current
-        if count == 1:
+        if count == 1 and sink.partitioner is None:
             producer.append(TopicPartition(topic, 0), keys, values, batch.timestamps, batch.headers)
             return
         if sink.partitioner is not None:
-            choose = sink.partitioner
-            chosen = [choose(key, value, count) for key, value in zip(batch.keys, batch.values, strict=True)]
-            default = self._partitioner.partitions(topic, keys, count)
-            partitions = [default[row] if to is None else to for row, to in enumerate(chosen)]
+            rows, partitions = self._chosen(sink.partitioner, sink.name, topic, batch, keys, count)
+            if rows is not None:
+                batch = picked(batch, rows)
+                keys, values = [keys[row] for row in rows], [values[row] for row in rows]
+            if not partitions:
+                return
         else:
             hashed = sink.key_serde.partition_bytes
-            partitions = self._partitioner.partitions(topic, keys if hashed is None else hashed(keys), count)
+            partitions = self._by_key.partitions(topic, keys if hashed is None else hashed(keys), count)
         for partition, columns in spread(partitions, count, keys, values, batch):
             producer.append(TopicPartition(topic, partition), *columns[:3], columns[3] or None)
+
+    def _chosen(
+        self, choose: Partitioner, node: str, topic: str, batch: RecordBatch, keys: list[bytes | None], count: int
+    ) -> tuple[list[int] | None, list[int]]:
+        """Where a partitioner sends rows: partitions, each with its row; no rows when each has one partition.
+
+        Raises:
+            ProcessingError: The partitioner raised, or chose a partition that does not exist.
+        """
+        chosen: list[Any] = []
+        try:
+            for key, value in zip(batch.keys, batch.values, strict=True):
+                chosen.append(choose(key, value, count))
+        except Exception as error:
+            offset = "unknown" if batch.offsets is None else batch.offsets[len(chosen)]
+            msg = f"the partitioner raised {error!r}: node={node} topic={topic} input offset={offset}"
+            raise ProcessingError(msg) from error
+        if None in chosen:
+            by_key = self._by_key.partitions(topic, keys, count)
+            chosen = [by_key[row] if to is None else to for row, to in enumerate(chosen)]
+        rows: list[int] | None = None
+        if not all(type(to) is int for to in chosen):
+            several = [dict.fromkeys(to) if isinstance(to, Collection) else (to,) for to in chosen]
+            if dropped := sum(not to for to in several):
+                self._metrics.dropped(node, "no-partition", dropped)
+            rows = [row for row, to in enumerate(several) for _ in to]
+            chosen = [partition for to in several for partition in to]
+        wrong = [to for to in chosen if not isinstance(to, int) or not 0 <= to < count]
+        if wrong:
+            msg = f"the partitioner chose partition {wrong[0]!r} of {count}: node={node} topic={topic}"
+            raise ProcessingError(msg)
+        return rows, chosen
 
 
 def spread(
@@ -150,6 +190,12 @@ class ChangelogTopicWriter:
         self._producer = producer
         self.tp = tp
 
-    def append(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
+    def append(
+        self,
+        keys: list[bytes],
+        values: list[bytes | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
         """Log updates in order."""
-        self._producer.current.append(self.tp, keys, values, timestamps)
+        self._producer.current.append(self.tp, keys, values, timestamps, headers)

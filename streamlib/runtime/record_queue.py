@@ -50,6 +50,7 @@ class RecordQueue:
         self._head: RecordBatch | None = None
         self._head_end = -1  # what to commit once the head batch is taken whole
         self._taken = 0
+        self._claimed = 0  # rows of the head up to here are promised to the task
         self._negative = 0
 
     def start(self, offset: int, partition_time: int) -> None:
@@ -77,12 +78,34 @@ class RecordQueue:
 
     def take(self, up_to_ms: int | None, max_rows: int) -> RecordBatch:
         """The next run: at most ``max_rows`` rows, none but the first with a timestamp above ``up_to_ms``."""
+        self.claim(up_to_ms, max_rows)
+        return self.take_claimed()
+
+    def claim(self, up_to_ms: int | None, max_rows: int) -> int:
+        """Let the next run, cut as in `take`, follow those that were claimed before; gives its length."""
         head = self._ready_head(max_rows)
-        assert head is not None, "take() on an empty queue"
-        first, last = self._taken, min(len(head), self._taken + max_rows)
-        if up_to_ms is not None:
-            timestamps = head.timestamps
-            last = next((row for row in range(first + 1, last) if timestamps[row] > up_to_ms), last)
+        assert head is not None, "claim() on an empty queue"
+        timestamps = head.timestamps
+        row = self._claimed + 1
+        last = min(len(timestamps), self._claimed + max_rows)
+        if up_to_ms is None:
+            row = last
+        while row < last and timestamps[row] <= up_to_ms:
+            row += 1
+        length, self._claimed = row - self._claimed, row
+        return length
+
+    @property
+    def unclaimed_time(self) -> int | None:
+        """Timestamp of the next record to claim; None when `take_claimed` and `head_time` have to come first."""
+        head = self._head
+        return None if head is None or self._claimed == len(head) else head.timestamps[self._claimed]
+
+    def take_claimed(self) -> RecordBatch:
+        """All that was claimed."""
+        head = self._head
+        assert head is not None, "take_claimed() on an empty queue"
+        first, last = self._taken, self._claimed
         if first == 0 and last == len(head):
             run = head
         else:
@@ -113,7 +136,7 @@ class RecordQueue:
             decoded = self._decode(fetched)
             self.buffered -= len(fetched) - len(decoded)
             if len(decoded):
-                self._head, self._head_end, self._taken = decoded, fetched.next_offset, 0
+                self._head, self._head_end, self._taken, self._claimed = decoded, fetched.next_offset, 0, 0
             else:
                 self.next_offset = fetched.next_offset
         return self._head

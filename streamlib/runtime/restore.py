@@ -17,7 +17,7 @@ from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
 from streamlib.errors import BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError, TaskCorruptedError
 from streamlib.record import FetchedBatch, TopicPartition
-from streamlib.runtime.offset_metadata import decode_partition_time
+from streamlib.runtime.offset_metadata import Position, decode_position
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.task import Task
 from streamlib.transport.base import Admin, Consumer, OffsetAndMetadata, Transport
@@ -29,7 +29,7 @@ APPLY_ROWS = 50_000
 RETRY_SECONDS = 1.0
 MISSES = 3  # right after a broker has started it may not know all topics yet
 
-Positions = dict[TopicPartition, tuple[int, int]]
+Positions = dict[TopicPartition, Position]
 
 
 class RestoreListener(Protocol):
@@ -126,10 +126,10 @@ class Restorer:
                 held = committed[tp]
                 if held is None:
                     reset = queue.source.offset_reset or self._config.auto_offset_reset
-                    positions[tp] = (first[tp] if reset == "earliest" else end[tp], -1)
+                    positions[tp] = Position(first[tp] if reset == "earliest" else end[tp])
                 else:
                     offset = self._inside_log(tp, held, first[tp], end[tp])
-                    positions[tp] = (offset, decode_partition_time(held.metadata))
+                    positions[tp] = decode_position(offset, held.metadata)
         return positions
 
     def _inside_log(self, tp: TopicPartition, held: OffsetAndMetadata, first: int, end: int) -> int:

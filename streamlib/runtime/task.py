@@ -7,6 +7,7 @@ Source: StreamTask. Next: `partition_group`, its inputs; `operators/fusion` and 
 """
 
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from typing import Any
 
 from streamlib.clock import Clock
@@ -14,16 +15,26 @@ from streamlib.config import StreamsConfig
 from streamlib.errors import DeserializationError, ProcessingError
 from streamlib.metrics import Metrics
 from streamlib.operators.base import Collector, ErrorHandler
+from streamlib.operators.join_in_turns import JoinInTurns
 from streamlib.operators.selection import picked
-from streamlib.record import FetchedBatch, TopicPartition
+from streamlib.operators.table_rows import TableRows
+from streamlib.record import FetchedBatch, RecordBatch, TopicPartition
+from streamlib.runtime.calls import Calls
 from streamlib.runtime.lowering import Pipeline
-from streamlib.runtime.offset_metadata import encode_partition_time
+from streamlib.runtime.offset_metadata import Position, encode_metadata, merged
 from streamlib.runtime.partition_group import PartitionGroup
 from streamlib.runtime.partitions import TaskId
-from streamlib.runtime.record_queue import SHOWN_BYTES
+from streamlib.runtime.progress import Reached
+from streamlib.runtime.punctuation import Punctuations
+from streamlib.runtime.record_queue import SHOWN_BYTES, RecordQueue
 from streamlib.runtime.task_state import LEGAL, TaskState
 from streamlib.runtime.task_stores import TaskStores
+from streamlib.runtime.turns import Turns
+from streamlib.topology.nodes import Source
+from streamlib.topology.processor_api import PunctuationType
 from streamlib.transport.base import OffsetAndMetadata
+
+UNBOUNDED = 1 << 62
 
 
 class TaskContext:
@@ -31,7 +42,13 @@ class TaskContext:
 
     Attributes:
         stream_time: Highest timestamp taken so far by the task, -1 before the first; the task moves it on.
+        processor_metadata: What operators keep with the committed offsets.
         tp: Where the records being processed come from; None outside of processing.
+        inputs: The task's input for each source topic by its name in the plan.
+        config: The worker's settings.
+        timers: The task's schedules.
+        calls: Its asynchronous calls.
+        commit_requested: Whether user code has asked for a commit since the last one.
 
     Implements `operators.base.OperatorContext`, `ErrorHandler` and `record_queue.DecodeErrors`.
     """
@@ -40,13 +57,55 @@ class TaskContext:
         self, task_id: TaskId, collector: Collector, metrics: Metrics, config: StreamsConfig, clock: Clock
     ) -> None:
         self.task_id = task_id
+        self.partition = task_id.partition
         self.collector = collector
         self.metrics = metrics
         self.clock = clock
         self.emit_interval_ms = config.emit_interval_ms
         self.stream_time = -1
+        self.processor_metadata: dict[str, int] = {}
         self.tp: TopicPartition | None = None
-        self._config = config
+        self.inputs: Mapping[str, TopicPartition] = {}
+        self.config = config
+        self.timers = Punctuations(clock)
+        self.calls = Calls(task_id, clock)
+        self.commit_requested = False
+        self._run: RecordBatch | None = None
+        self._time_before = -1
+        self._times: dict[int, int] | None = None
+        self._turns: Turns | None = None
+
+    def take(self, run: RecordBatch) -> None:
+        """Move stream time on by the records that are processed next."""
+        self._run, self._times, self._time_before = run, None, self.stream_time
+        self.stream_time = max(self.stream_time, *run.timestamps)
+
+    def take_turns(self, turns: Turns) -> None:
+        """The same for records of several inputs, whose offsets are their numbers in ``turns``."""
+        self._turns, self._run, self.tp = turns, None, None
+        self.stream_time = max(self.stream_time, *(max(batch.timestamps) for _, batch in turns.batches))
+
+    def leave_turns(self) -> None:
+        """They are processed: offsets are offsets again."""
+        self._turns = None
+
+    def leave(self) -> None:
+        """The records that were taken are processed: what is forwarded now may come from others."""
+        self._run = None
+
+    def stream_time_at(self, offset: int | None) -> int:
+        """What stream time was when the record of that offset was taken, of those being processed."""
+        if self._run is None or self._run.offsets is None or offset is None:
+            return self.stream_time
+        if self._times is None:
+            times = accumulate(self._run.timestamps, max, initial=self._time_before)
+            next(times)
+            self._times = dict(zip(self._run.offsets, times, strict=True))
+        return self._times.get(offset, self.stream_time)
+
+    def request_commit(self) -> None:
+        """Have the task committed soon."""
+        self.commit_requested = True
 
     @property
     def errors(self) -> ErrorHandler:
@@ -55,11 +114,16 @@ class TaskContext:
 
     def failed(self, error: Exception, node: str, key: Any, value: Any, timestamp: int, offset: int | None) -> None:
         """Count and return under the policy ``skip``; raise otherwise."""
-        if self._config.processing_error == "skip":
+        if self.config.processing_error == "skip":
             self.metrics.dropped(node, "processing-error")
             return
-        where = "" if self.tp is None else f" topic={self.tp.topic} partition={self.tp.partition}"
-        offset_text = "unknown (from a cache flush)" if offset is None else str(offset)
+        if isinstance(error, ProcessingError):
+            raise error
+        tp = self.tp
+        if self._turns is not None and offset is not None:
+            tp, offset = self._turns.origin(offset)
+        where = "" if tp is None else f" topic={tp.topic} partition={tp.partition}"
+        offset_text = "unknown (from a cache flush or a punctuator)" if offset is None else str(offset)
         msg = (
             f"a user function raised {error!r}: task={self.task_id} node={node}{where} offset={offset_text} "
             f"timestamp={timestamp}. Nothing after the last commit counts. Mend the function and start again, or skip "
@@ -69,7 +133,7 @@ class TaskContext:
 
     def undecodable(self, error: Exception, part: str, tp: TopicPartition, offset: int, data: bytes) -> None:
         """Count and return under the policy ``skip``; raise otherwise."""
-        if self._config.deserialization_error == "skip":
+        if self.config.deserialization_error == "skip":
             self.metrics.dropped(f"{tp.topic}", "deserialization-error")
             return
         shown = data[:SHOWN_BYTES].hex() + ("..." if len(data) > SHOWN_BYTES else "")
@@ -88,6 +152,7 @@ class Task:
         task_id: Sub-topology and partition.
         queues: Its inputs.
         stores: Its state.
+        calls: Its asynchronous calls.
     """
 
     def __init__(
@@ -101,12 +166,16 @@ class Task:
         self.task_id = task_id
         self.queues = inputs.queues
         self.stores = stores
+        self.calls = context.calls
+        self.calls.must_end = pipeline.commits_wait
         self.state = TaskState.CREATED
         self._inputs = inputs
         self._pipeline = pipeline
         self._context = context
         self._committed: dict[TopicPartition, int] = {}
+        self._committed_metadata: dict[str, int] = {}
         self._idle_since_ms: int | None = None
+        self._wrote = False  # since the last commit, without taking a record: a punctuator did, or a result came
 
     def __repr__(self) -> str:
         return f"<Task {self.task_id} {self.state.value}>"
@@ -116,12 +185,31 @@ class Task:
         assert state in LEGAL[self.state], f"task {self.task_id}: {self.state.value} cannot become {state.value}"
         self.state = state
 
-    def start(self, positions: Mapping[TopicPartition, tuple[int, int]]) -> None:
-        """Begin at (offset, partition time) of each input."""
-        self._inputs.start(positions)
-        self._committed.update({tp: offset for tp, (offset, _) in positions.items()})
+    def start(self, positions: Mapping[TopicPartition, Position]) -> None:
+        """Begin where each input was committed."""
+        self._inputs.start({tp: position[:2] for tp, position in positions.items()})
+        self._committed.update({tp: position.offset for tp, position in positions.items()})
+        kept = merged(position.processor for position in positions.values())
+        self._committed_metadata = kept
+        self._context.processor_metadata.clear()
+        self._context.processor_metadata.update(kept)
         self._context.stream_time = max((queue.partition_time for queue in self.queues.values()), default=-1)
+        self._context.timers.clear()
+        self._context.commit_requested = self._wrote = False
+        self.calls.cancel()
+        for tp, position in positions.items():
+            self.calls.progress.start(tp, position.offset, position.partition_time_ms)
         self._pipeline.init()
+        self.stores.log()
+
+    def read_also(self, tp: TopicPartition, source: Source) -> None:
+        """Begin with one more input of a source that reads a pattern, while the task runs; it was never read before."""
+        queue = RecordQueue(tp, source, decode_values=True, errors=self._context)
+        queue.start(0, -1)
+        self.queues[tp] = queue
+        self._context.inputs = {**self._context.inputs, tp.topic: tp}
+        self._committed[tp] = 0
+        self.calls.progress.start(tp, 0, -1)
 
     @property
     def stream_time(self) -> int:
@@ -129,9 +217,24 @@ class Task:
         return self._context.stream_time
 
     @property
+    def tables(self) -> Mapping[str, TableRows]:
+        """Every timestamped store that operators use, with its write cache, by name."""
+        return self._pipeline.tables
+
+    @property
     def buffered(self) -> int:
         """Records that wait."""
         return self._inputs.buffered
+
+    @property
+    def room(self) -> int:
+        """How many records may be taken now: none while those before them are with asynchronous calls."""
+        return 0 if self.calls.holding else max(0, self._places)
+
+    @property
+    def _places(self) -> int:
+        """How many rows the operators with asynchronous calls want."""
+        return min((operator.room for operator in self._pipeline.awaiting), default=UNBOUNDED)
 
     def add(self, tp: TopicPartition, batch: FetchedBatch) -> None:
         """Take in what a poll brought."""
@@ -143,7 +246,7 @@ class Task:
         Source: PartitionGroup.readyToProcess.
         """
         empty = [tp for tp, queue in self.queues.items() if not queue.buffered]
-        if len(empty) == len(self.queues):
+        if len(empty) == len(self.queues) or not self.room:
             return False
         if not empty:
             self._idle_since_ms = None
@@ -155,7 +258,7 @@ class Task:
         return now_ms - self._idle_since_ms >= max_idle_ms
 
     def process(self, max_rows: int) -> int:
-        """Take one run of records, at most ``max_rows``, through the operators; returns how many.
+        """Take runs of records, at most ``max_rows`` together, through the operators; returns how many.
 
         None is taken when the records of an input all turn out to be skipped: ask again whether the task is `ready`.
 
@@ -163,51 +266,146 @@ class Task:
             ProcessingError, DeserializationError, SerdeError: The policy is to fail: the worker stops, and nothing
                 since the last commit counts.
         """
-        taken = self._inputs.take(max_rows)
+        rows = self._process_turns(max_rows)
         for queue in self.queues.values():
             if negative := queue.take_negative_count():
                 self._context.metrics.dropped(queue.source.name, "negative-timestamp", negative)
-        if taken is None:
-            return 0
-        queue, run = taken
+        self.stores.log()
+        return rows
+
+    def _process_turns(self, max_rows: int) -> int:
+        if self._pipeline.in_turns is not None:
+            turns = self._inputs.take_turns(max_rows)
+            return 0 if turns is None else self._join(turns, self._pipeline.in_turns)
+        rows = 0
+        while (taken := self._inputs.take(max(1, min(max_rows - rows, self.room)))) is not None:
+            self._process_run(*taken)
+            rows += len(taken[1])
+            # The next run may have to wait: for records of another input, for a commit, for asynchronous calls.
+            others_wait = self._pipeline.awaiting or self._context.commit_requested
+            if rows >= max_rows or others_wait or not all(queue.buffered for queue in self.queues.values()):
+                break
+        return rows
+
+    def _join(self, turns: Turns, join: JoinInTurns) -> int:
+        if len(turns.batches) == 1:
+            self._process_run(*turns.batches[0])
+            return turns.length
+        sources = self._pipeline.sources
+        self._context.take_turns(turns)
+        try:
+            join.process((sources[queue.source.name].process, batch) for queue, batch in turns.numbered())
+        finally:
+            self._context.leave_turns()
+        return turns.length
+
+    def _process_run(self, queue: RecordQueue, run: RecordBatch) -> None:
         context = self._context
         context.tp = queue.tp
         entry = self._pipeline.sources[queue.source.name]
-        if entry.record_order and len(run) > 1:
-            for row in (picked(run, [number]) for number in range(len(run))):
-                context.stream_time = max(context.stream_time, row.timestamps[0])
-                entry.process(row)
-        else:
-            context.stream_time = max(context.stream_time, queue.partition_time)
-            entry.process(run)
-        return len(run)
+        first = 0
+        while first < len(run):
+            end = first + 1 if entry.record_order else context.timers.rows_until_due(run.timestamps, first)
+            part = run if end - first == len(run) else picked(run, list(range(first, end)))
+            context.take(part)
+            entry.process(part)
+            self._punctuate(PunctuationType.STREAM_TIME, context.stream_time)
+            first = end
+        if self._pipeline.awaiting:
+            self.calls.progress.taken(queue.tp, queue.next_offset, queue.partition_time)
+
+    def hand_on(self, rows_max: int) -> bool:
+        """Forward results of asynchronous calls, of at most ``rows_max`` rows; whether there were any.
+
+        Raises as `process`.
+        """
+        context = self._context
+        context.leave()
+        handed_on = [operator.hand_on(rows_max) for operator in self._pipeline.awaiting]
+        if any(handed_on):
+            self._wrote = True
+            self.stores.log()
+        return any(handed_on)
+
+    def punctuate(self, now_ms: int) -> bool:
+        """Fire the wall-clock schedules that are due; whether there were any. Raises as `process`."""
+        fired = self._punctuate(PunctuationType.WALL_CLOCK_TIME, now_ms)
+        if fired:
+            self.stores.log()
+        return fired
+
+    @property
+    def next_punctuation_ms(self) -> int | None:
+        """When the next wall-clock schedule is due; None when there is none."""
+        return self._context.timers.due(PunctuationType.WALL_CLOCK_TIME)
+
+    def _punctuate(self, kind: PunctuationType, now: int) -> bool:
+        context = self._context
+        due = context.timers.due(kind)
+        if due is None or due > now:
+            return False
+        tp, context.tp = context.tp, None
+        fired = context.timers.fire(kind, now)
+        context.tp = tp
+        self._wrote = self._wrote or fired
+        return fired
 
     def flush(self, max_rows: int) -> bool:
-        """Flush write caches, upstream ones first; returns whether more remains after about ``max_rows``."""
+        """Flush write caches, upstream ones first; returns whether more remains after about ``max_rows``.
+
+        Updates that lead to asynchronous calls are left for the time when these are fewer.
+        """
+        if self.calls.must_end and self._places <= 0:
+            return False
         self._context.tp = None
-        return self._pipeline.flush(max_rows)
+        more = self._pipeline.flush(max_rows)
+        self.stores.log(commit=not more)
+        return more
+
+    @property
+    def commit_requested(self) -> bool:
+        """Whether user code has asked for a commit, and there is something to commit; or one has waited for calls."""
+        if self.calls.holding:
+            return not self.calls.progress.rows
+        return self._context.commit_requested and self.dirty
 
     @property
     def dirty(self) -> bool:
-        """Whether anything was taken since the last commit."""
-        return any(queue.next_offset != self._committed.get(tp) for tp, queue in self.queues.items())
+        """Whether anything was taken, done by a punctuator or given by a call, since the last commit."""
+        committed = self._committed
+        return self._wrote or any(queue.next_offset != committed.get(tp) for tp, queue in self.queues.items())
 
     def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
-        """What to commit for the inputs that moved."""
+        """What to commit for the inputs that moved.
+
+        For all of them when an operator keeps something new, or a punctuator may have written.
+        """
+        kept = self._context.processor_metadata
+        changed = self._wrote or kept != self._committed_metadata
+        reached = {tp: self._reached(tp) for tp in self.queues}
         return {
-            tp: OffsetAndMetadata(queue.next_offset, encode_partition_time(queue.partition_time))
-            for tp, queue in self.queues.items()
-            if queue.next_offset != self._committed.get(tp)
+            tp: OffsetAndMetadata(each.offset, encode_metadata(each.partition_time_ms, kept))
+            for tp, each in reached.items()
+            if changed or each.offset != self._committed.get(tp)
         }
+
+    def _reached(self, tp: TopicPartition) -> Reached:
+        """Up to where an input is processed, with all that came of it."""
+        queue, progress = self.queues[tp], self.calls.progress
+        now = Reached(queue.next_offset, queue.partition_time)
+        return progress.reached(tp, now, self._committed.get(tp, 0)) if progress.rows else now
 
     def committed(self) -> None:
         """Everything so far is committed."""
-        self._committed = {tp: queue.next_offset for tp, queue in self.queues.items()}
+        self._committed = {tp: self._reached(tp).offset for tp in self.queues}
+        self._committed_metadata = dict(self._context.processor_metadata)
+        self._context.commit_requested = self._wrote = False
         for store, count in self.stores.take_expired().items():
             self._context.metrics.dropped(store, "expired", count)
 
     def drop_work(self) -> None:
         """Forget everything since the last commit; the task must be restored before it runs again."""
+        self.calls.cancel()
         self.stores.discard()
         self._pipeline.discard()
         if self.state in (TaskState.RUNNING, TaskState.SUSPENDED):
@@ -216,10 +414,14 @@ class Task:
     def destroy(self) -> None:
         """Close the stores and delete what they hold: a new task rebuilds it from the changelogs."""
         self.transition(TaskState.CLOSED)
+        self.calls.cancel()
+        self._pipeline.close()
         self.stores.destroy()
 
     def close(self) -> None:
         """Close the stores; uncommitted work is dropped."""
         if self.state is not TaskState.CLOSED:
             self.transition(TaskState.CLOSED)
+            self.calls.cancel()
+            self._pipeline.close()
             self.stores.close()

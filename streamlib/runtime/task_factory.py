@@ -1,6 +1,6 @@
 """Makes tasks: opens their stores, lowers their sub-topology, connects their queues. Next: `task`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from streamlib.clock import Clock
@@ -8,6 +8,7 @@ from streamlib.config import StreamsConfig
 from streamlib.metrics import Metrics
 from streamlib.operators.base import Collector
 from streamlib.record import TopicPartition
+from streamlib.runtime.buffered_changelog import BufferedChangelog
 from streamlib.runtime.lowering import lower
 from streamlib.runtime.partition_group import PartitionGroup
 from streamlib.runtime.partitions import TaskId, task_partitions
@@ -15,11 +16,15 @@ from streamlib.runtime.record_collector import ChangelogTopicWriter, ProducerInU
 from streamlib.runtime.record_queue import RecordQueue
 from streamlib.runtime.task import Task, TaskContext
 from streamlib.runtime.task_stores import TaskStores, open_engine
-from streamlib.state.base import Engine, StateStore
+from streamlib.state.base import ChangelogWriter, Engine, StateStore
 from streamlib.state.directory import StateDirectory
 from streamlib.state.stores import open_store
 from streamlib.topology.nodes import Source
+from streamlib.topology.processor_nodes import ProcessorNode, TableTransformValues
 from streamlib.topology.topology import Subtopology, Topology
+
+USER_CODE = (ProcessorNode, TableTransformValues)
+"""Node types that write stores row by row."""
 
 READ_CACHE_SHARE = 4  # a store's clean rows get a quarter of what its write cache may hold, on top of it
 
@@ -38,6 +43,7 @@ class TaskFactory:
         metrics: The worker's counters.
         global_stores: Stores that every task may read.
         clock: For operators.
+        ordered: Whether each row goes all the way down before the next one; see `lowering.lower`.
     """
 
     topology: Topology
@@ -49,22 +55,35 @@ class TaskFactory:
     metrics: Metrics
     global_stores: Mapping[str, StateStore]
     clock: Clock
+    ordered: bool = False
 
-    def create(self, task_id: TaskId, cache_bytes: int) -> Task:
+    def create(
+        self, task_id: TaskId, cache_bytes: int, assigned: Collection[TopicPartition] | None = None
+    ) -> Task:
         """A task in state CREATED, its stores as they were left on disk.
 
         Args:
             task_id: Which task.
             cache_bytes: Memory for its write caches.
+            assigned: What it reads; None for its partition of all topics.
 
         Raises:
             StateStoreError: A store cannot be opened (a corrupt one is set aside and starts empty).
         """
         subtopology = self.subtopology(task_id)
         context = TaskContext(task_id, self.collector, self.metrics, self.config, self.clock)
+        inputs = task_partitions(self.topology, task_id, self.counts, self.config.application_id)
+        if assigned is not None:
+            inputs = {tp: topic for tp, topic in inputs.items() if tp in assigned}
+        context.inputs = {topic: tp for tp, topic in inputs.items()}
         stores = self._open(subtopology, task_id, cache_bytes)
         pipeline = lower(
-            self.topology, subtopology, {**self.global_stores, **stores.stores}, context, cache_bytes=cache_bytes
+            self.topology,
+            subtopology,
+            {**self.global_stores, **stores.stores},
+            context,
+            cache_bytes=cache_bytes,
+            ordered=self.ordered,
         )
         sources = {
             topic: node
@@ -79,7 +98,7 @@ class TaskFactory:
                 pipeline.sources[sources[topic].name].reads_values or self._checks_values(topic),
                 context,
             )
-            for tp, topic in task_partitions(self.topology, task_id, self.counts, self.config.application_id).items()
+            for tp, topic in inputs.items()
         }
         return Task(task_id, PartitionGroup(queues), stores, pipeline, context)
 
@@ -108,15 +127,24 @@ class TaskFactory:
             for persistent in {spec.persistent for spec in specs}
         }
         opened: dict[str, StateStore] = {}
+        nodes = [self.topology.nodes[name] for name in subtopology.nodes]
+        for_users = {store for node in nodes if isinstance(node, USER_CODE) for store in node.stores}
+        tables = {getattr(node, "store", None) for node in nodes}  # which have write caches of their own
+        logs: list[BufferedChangelog] = []
         changelogs: dict[str, TopicPartition] = {}
         for spec in specs:
             topic = self.topology.changelog_topic(spec.name, self.config.application_id)
-            writer = None
+            writer: ChangelogWriter | None = None
             if topic is not None:
                 changelogs[spec.name] = TopicPartition(topic, task_id.partition)
                 if spec.source_topic is None:  # else whoever fills the topic logs
                     writer = ChangelogTopicWriter(self.producer, changelogs[spec.name])
-            opened[spec.name] = open_store(
-                spec, by_kind[spec.persistent], writer, cache_bytes=cache_bytes // (READ_CACHE_SHARE * len(specs))
-            )
-        return TaskStores(opened, {spec.name: by_kind[spec.persistent] for spec in specs}, changelogs)
+                    if spec.name in for_users:
+                        caching = cache_bytes > 0 and spec.caching and spec.name not in tables
+                        writer = BufferedChangelog(writer, caching=caching)
+                        logs.append(writer)
+            share = cache_bytes // len(specs)
+            if not (spec.retain_duplicates and spec.kind == "window"):  # those of joins have no write cache
+                share //= READ_CACHE_SHARE
+            opened[spec.name] = open_store(spec, by_kind[spec.persistent], writer, cache_bytes=share)
+        return TaskStores(opened, {spec.name: by_kind[spec.persistent] for spec in specs}, changelogs, logs)

@@ -4,10 +4,11 @@ Next: `restore`, which fills them from the changelogs; `commit`, which applies t
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from streamlib.errors import StateCorruptedError
 from streamlib.record import TopicPartition
+from streamlib.runtime.buffered_changelog import BufferedChangelog
 from streamlib.state.base import Engine, StateStore
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import set_aside
@@ -42,14 +43,21 @@ class TaskStores:
         stores: Mapping[str, StateStore],
         engines: Mapping[str, Engine],
         changelogs: Mapping[str, TopicPartition],
+        logs: Collection[BufferedChangelog] = (),
     ) -> None:
         self.stores = dict(stores)
+        self._logs = logs
         self.changelogs = dict(changelogs)
         self._engine_of = dict(engines)
         self._acknowledged: dict[str, int] = {}
         self._told_expired: dict[str, int] = dict.fromkeys(stores, 0)
         self._engines: list[Engine] = list({id(engine): engine for engine in engines.values()}.values())
         self._unlogged = not self.stores.keys() <= self.changelogs.keys()
+
+    def log(self, *, commit: bool = False) -> None:
+        """Log what user code has written, once for each run of records and before each commit."""
+        for changelog in self._logs:
+            changelog.log(commit=commit)
 
     @property
     def pending_rows(self) -> int:
@@ -104,6 +112,8 @@ class TaskStores:
     def discard(self) -> None:
         """Drop what the engines do not have; what was committed of it comes back from the changelogs."""
         self._acknowledged = {}
+        for changelog in self._logs:
+            changelog.discard()
         for store in self.stores.values():
             store.discard()
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 from streamlib.clock import Clock
 from streamlib.errors import BrokerUnavailableError, InternalTopicError, MissingTopicError
+from streamlib.runtime.topic_patterns import TopicPatterns
 from streamlib.topology.internal_topics import internal_topics
 from streamlib.topology.nodes import Sink
 from streamlib.topology.topology import Topology
@@ -71,24 +72,28 @@ class TopicWatch:
         admin: Whom to ask.
         topics: What has to be there.
         clock: Time.
+        patterns: Hears which topics there are, if some are read by a pattern.
     """
 
-    def __init__(self, admin: Admin, topics: Mapping[str, TopicInUse], clock: Clock) -> None:
+    def __init__(
+        self, admin: Admin, topics: Mapping[str, TopicInUse], clock: Clock, patterns: TopicPatterns | None = None
+    ) -> None:
         self._admin = admin
         self._topics = dict(topics)
         self._clock = clock
+        self._patterns = patterns
 
     async def follow(self) -> None:
         """Watch until cancelled.
 
         Raises:
-            MissingTopicError, InternalTopicError: As `look`, once it is certain.
+            MissingTopicError, InternalTopicError, TopologyError: As `look`, once it is certain.
         """
         misses = 0
         while True:
             await self._clock.sleep(DOUBT_SECONDS if misses else SECONDS)
             try:
-                await self.look()
+                await self.look(certain=misses + 1 >= MISSES)
                 misses = 0
             except BrokerUnavailableError:
                 pass
@@ -97,15 +102,24 @@ class TopicWatch:
                 if misses >= MISSES:
                     raise
 
-    async def look(self) -> None:
+    async def look(self, *, certain: bool = True) -> None:
         """Look once.
+
+        Args:
+            certain: Whether a topic that was read by a pattern and is not there is one that has gone.
 
         Raises:
             MissingTopicError: Topics are not there; all are named, with what to do.
-            InternalTopicError: Source or internal topics have another number of partitions than at the start.
+            InternalTopicError: Source or internal topics have another number of partitions than at the start, or too
+                few for a topic that matches a pattern.
+            TopologyError: A topic that matches a pattern does not fit the others.
             BrokerUnavailableError: Nobody answers.
         """
-        found = await self._admin.partition_counts(list(self._topics))
+        patterns = self._patterns
+        found = await self._admin.partition_counts(list(self._topics) if patterns is None else None)
+        if patterns is not None and (certain or not patterns.lost(found)) and await patterns.look(found):
+            before = {name: topic.partitions for name, topic in self._topics.items()}
+            self._topics = topics_in_use(patterns.reading.topology, patterns.application_id, {**found, **before})
         missing = [
             f'the {topic.kind} topic "{name}" does not exist any more. {_MENDS[topic.kind]}.'
             for name, topic in sorted(self._topics.items())

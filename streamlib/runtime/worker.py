@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
@@ -25,7 +26,7 @@ from streamlib.errors import (
     TaskCorruptedError,
 )
 from streamlib.metrics import Metrics
-from streamlib.record import TopicPartition
+from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.assignment import Assignment
 from streamlib.runtime.commit import Committer, Purger
 from streamlib.runtime.outage import Outage
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 IDLE_POLL_MS = 100
 BUFFERED_RECORDS = 20_000  # of one partition: beyond it the partition is not polled
 RETRY_SECONDS = (0.1, 10.0)
+CANCEL_SECONDS = 1.0  # for what user code does when its call is cancelled
 
 
 class Worker:
@@ -69,6 +71,7 @@ class Worker:
         self.tasks: dict[TaskId, Task] = {}
         self._config = config
         self._factory = factory
+        self._reads = factory.subtopology_of_topic().keys()
         self._producer = producer
         self._restorer = restorer
         self._clock = clock
@@ -79,11 +82,13 @@ class Worker:
         self._epoch = 0
         self._rebalancing = False
         self._assigned: Assignment | None = None
+        self._inputs: Mapping[TaskId, frozenset[TopicPartition]] = {}
         self._group: GroupMetadata | None = None
         self._restoring: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._dropped = False  # uncommitted work was dropped: the producer must be renewed, the tasks restored
         self._last_commit = clock.monotonic()
+        self._arrived = asyncio.Event()  # results of asynchronous calls are there to be handed on
         self._outage = Outage(transport, clock)
         self._repetition = Rarely(clock)
 
@@ -110,6 +115,17 @@ class Worker:
         self._purger = purger
         self._watch = watch
 
+    def read(self, factory: TaskFactory, topics: frozenset[str]) -> None:
+        """Go on with other source topics, as soon as the group has shared them out.
+
+        Args:
+            factory: Makes tasks of the changed plan.
+            topics: All source topics by their names on the broker.
+        """
+        self._factory = factory
+        self._reads = factory.subtopology_of_topic().keys()
+        self._consumer.subscribe(topics)
+
     # ---- the group's callbacks: take notes, commit, return ---------------------------------------------
 
     async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
@@ -121,7 +137,7 @@ class Worker:
         async with self._lock:
             try:
                 async with asyncio.timeout(self._config.rebalance_timeout_ms / 2000):
-                    await self._commit()
+                    await self._settle(self._config.rebalance_timeout_ms / 4000)
             except Exception as error:  # must not raise into the group's machinery; the work is done again
                 log.warning("could not commit before a rebalance, uncommitted work is dropped: %s", error)
                 self._drop_work()
@@ -166,6 +182,7 @@ class Worker:
     async def _work(self) -> None:
         failures = 0
         while not self._stop.is_set():
+            before = self._factory
             try:
                 await self._turn()
                 self._outage.over()
@@ -179,7 +196,9 @@ class Worker:
             except MissingTopicError:
                 with suppress(BrokerUnavailableError):
                     await self._watch.look()  # raises the same with more to say, unless it was another topic
-                raise
+                if self._factory is before:  # else it was a topic that had matched a pattern
+                    raise
+                continue
             failures += 1
             await self._pause(min(RETRY_SECONDS[1], RETRY_SECONDS[0] * 2 ** min(failures, 10)))
         await self._last_words()
@@ -208,7 +227,7 @@ class Worker:
             return
         try:
             async with self._lock:
-                await self._commit()
+                await self._settle(self._config.shutdown_timeout_ms / 2000)
                 await self._committer.apply(self._in(TaskState.RUNNING, TaskState.SUSPENDED))
         except (BrokerUnavailableError, DeliveryError, CommitError) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
@@ -220,6 +239,7 @@ class Worker:
             await cancelled(background)
         for task in self.tasks.values():
             task.close()
+        await asyncio.gather(*(task.calls.gone(CANCEL_SECONDS) for task in self.tasks.values()))
         self.tasks.clear()
 
     async def _turn(self) -> None:
@@ -231,14 +251,12 @@ class Worker:
             await self._apply_assignment()
             self._check_restoring()
             self._restore()
-            if self._clock.monotonic() - self._last_commit >= self._config.commit_interval_ms / 1000:
+            if self._commit_is_due():
                 await self._commit()
         epoch = self._epoch
-        waiting = any(task.buffered for task in self._running())
+        waiting = any(task.buffered and task.room for task in self._running())
         try:
-            polled = await self._consumer.poll(
-                self._wanted(), max_records=self._config.max_poll_records, timeout_ms=0 if waiting else self._idle_ms()
-            )
+            polled = await self._poll(0 if waiting else self._idle_ms(), epoch)
         except OffsetOutOfRangeError as error:
             # The log was cut; or the group has expelled this worker unnoticed, and others have gone on. What is
             # committed tells: if that lies outside the log too, restoring knows what to do.
@@ -250,11 +268,69 @@ class Worker:
                 return
             for tp, batch in polled.items():
                 self._owner(tp).add(tp, batch)
+            handed_on = await self._hand_on()
             processed = await self._process(epoch)
-        if processed:
+            punctuated = self._punctuate()
+        if processed or punctuated or handed_on:
             await self._producer.current.drain()
         elif waiting and not polled:
             await self._clock.sleep(0.005)  # waiting for another input of the same task
+
+    async def _poll(self, timeout_ms: int, epoch: int) -> dict[TopicPartition, FetchedBatch]:
+        """What a poll brings; meanwhile results of asynchronous calls go on, and so do the records behind them."""
+        poll = self._consumer.poll(self._wanted(), max_records=self._config.max_poll_records, timeout_ms=timeout_ms)
+        if not timeout_ms or not self._calling():
+            return await poll
+        polling = asyncio.ensure_future(poll)
+        try:
+            while self._calling() and await self._arrive_before(polling):
+                async with self._lock:
+                    if epoch != self._epoch:
+                        break
+                    await self._hand_on()
+                    await self._process(epoch)
+                await self._producer.current.drain()
+                if self._commit_is_due():
+                    break
+            return await polling
+        finally:
+            await cancelled(polling)
+
+    async def _arrive_before(self, polling: "asyncio.Future[Any]") -> bool:
+        """Wait until results are there, or the poll has ended; whether it goes on."""
+        arriving = asyncio.ensure_future(self._arrived.wait())
+        try:
+            await asyncio.wait([polling, arriving], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancelled(arriving)
+        return not polling.done()
+
+    async def _hand_on(self) -> bool:
+        """Take on the results of asynchronous calls that have arrived; whether there were any."""
+        self._arrived.clear()
+        handed_on = False
+        for task in self._running():
+            while task.hand_on(self._pacing.rows(task.task_id.subtopology)):
+                handed_on = True
+                await self._clock.sleep(0)
+        return handed_on
+
+    def _calling(self) -> bool:
+        """Whether asynchronous calls are under way."""
+        return any(task.calls.progress.rows for task in self._running())
+
+    async def _settle(self, seconds: float) -> None:
+        """Commit when the asynchronous calls have ended; after so long, what is finished."""
+        deadline = self._clock.monotonic() + seconds
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                    while self._calling():
+                        await self._arrived.wait()
+                        await self._hand_on()
+            await self._commit()
+            if self._clock.monotonic() >= deadline or not any(task.calls.holding for task in self._running()):
+                return
 
     async def _process(self, epoch: int) -> int:
         """Let each ready task process what it has buffered; the event loop gets its turn in between."""
@@ -267,13 +343,24 @@ class Worker:
                     pace.group = task.task_id.subtopology
                 total += pace.rows
                 await self._clock.sleep(0)
-            if self._clock.monotonic() - self._last_commit >= self._config.commit_interval_ms / 1000:
+            self._punctuate()
+            if self._commit_is_due():
                 break
             await self._producer.current.drain()
             ready = [task for task in ready if self._ready(task)]
         if total:
             self._metrics.count("records_processed_total", total)
         return total
+
+    def _punctuate(self) -> bool:
+        """Fire the wall-clock schedules that are due; whether there were any."""
+        now_ms = self._clock.time_ms()
+        fired = [task.punctuate(now_ms) for task in self._running()]
+        return any(fired)
+
+    def _commit_is_due(self) -> bool:
+        overdue = self._clock.monotonic() - self._last_commit >= self._config.commit_interval_ms / 1000
+        return overdue or any(task.commit_requested for task in self._running())
 
     def _ready(self, task: Task) -> bool:
         return task.ready(self._consumer.lag, self._clock.time_ms(), self._config.max_task_idle_ms)
@@ -293,8 +380,12 @@ class Worker:
         return next(task for task in self.tasks.values() if tp in task.queues)
 
     def _idle_ms(self) -> int:
+        """How long to wait for records: not beyond the next commit or punctuation."""
         due = self._last_commit + self._config.commit_interval_ms / 1000 - self._clock.monotonic()
-        return max(1, min(IDLE_POLL_MS, int(due * 1000)))
+        now_ms = self._clock.time_ms()
+        punctuations = [task.next_punctuation_ms for task in self._running()]
+        waits_ms = [due_ms - now_ms for due_ms in punctuations if due_ms is not None]
+        return max(1, min(IDLE_POLL_MS, int(due * 1000), *waits_ms))
 
     def _seek_back(self, tps: Collection[TopicPartition]) -> None:
         """A poll that crossed a rebalance is forgotten: read its records again."""
@@ -324,7 +415,7 @@ class Worker:
     # ---- tasks come and go ------------------------------------------------------------------------------
 
     async def _apply_assignment(self) -> None:
-        """Close the tasks that went, make those that came, go on with those that stayed."""
+        """Close the tasks that went, make those that came, go on with those that stayed with what they read."""
         if self._assigned is None:
             return
         assigned, self._assigned = self._assigned, None
@@ -334,20 +425,25 @@ class Worker:
             for task in self.tasks.values():
                 task.drop_work()
         self._group = assigned.group
-        for task_id in self.tasks.keys() - assigned.tasks:
+        self._inputs = assigned.tasks
+        for task_id in [each for each, task in self.tasks.items() if task.queues.keys() != assigned.tasks.get(each)]:
             task = self.tasks.pop(task_id)
             if task.state is TaskState.SUSPENDED:
                 await self._committer.apply([task])
             task.close()
         cache_bytes = self._config.statestore_cache_max_bytes // max(1, len(assigned.tasks))
-        for task_id in sorted(assigned.tasks - self.tasks.keys()):
-            self.tasks[task_id] = self._factory.create(task_id, cache_bytes)
+        for task_id in sorted(assigned.tasks.keys() - self.tasks.keys()):
+            self._create(task_id, cache_bytes)
             await self._clock.sleep(0)
         for task in self._in(TaskState.SUSPENDED):
             task.transition(TaskState.RUNNING)
             for tp, queue in task.queues.items():
                 self._consumer.seek(tp, queue.fetch_offset)
         log.info("assigned tasks: %s", ", ".join(str(task_id) for task_id in sorted(self.tasks)) or "none")
+
+    def _create(self, task_id: TaskId, cache_bytes: int) -> None:
+        task = self.tasks[task_id] = self._factory.create(task_id, cache_bytes, self._inputs[task_id])
+        task.calls.wake = self._arrived.set
 
     def _restore(self) -> None:
         """Begin to restore, in the background, the tasks that need it; not while the group may give them away."""
@@ -362,8 +458,8 @@ class Worker:
         """A task is complete: read its inputs."""
         task.start(positions)
         task.transition(TaskState.RUNNING)
-        for tp, (offset, _) in positions.items():
-            self._consumer.seek(tp, offset)
+        for tp, position in positions.items():
+            self._consumer.seek(tp, position.offset)
 
     def _check_restoring(self) -> None:
         """Raise what stopped restoring; a task whose state proved wrong is made anew."""
@@ -379,7 +475,7 @@ class Worker:
             if task_id in self.tasks:
                 self.tasks[task_id].destroy()
                 cache_bytes = self._config.statestore_cache_max_bytes // len(self.tasks)
-                self.tasks[task_id] = self._factory.create(task_id, cache_bytes)
+                self._create(task_id, cache_bytes)
         elif error is not None:
             raise error
 

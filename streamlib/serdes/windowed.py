@@ -9,7 +9,7 @@ from datetime import timedelta
 from struct import Struct
 from typing import Any, Generic, TypeVar
 
-from streamlib.record import Windowed
+from streamlib.record import MAX_TIME_MS, Windowed
 from streamlib.serdes.base import Serde, any_none
 
 K = TypeVar("K")
@@ -39,21 +39,24 @@ class TimeWindowed(Serde[Windowed[K]], Generic[K]):
         keys: list[Any] = self.inner.deserialize_many([raw[:-8] for raw in data])  # type: ignore[index]
         unpack, size_ms = START.unpack, self.size_ms
         starts = [unpack(raw[-8:])[0] for raw in data]  # type: ignore[index]
-        return [Windowed(key, start, start + size_ms) for key, start in zip(keys, starts, strict=True)]
+        return [
+            Windowed(key, start, min(start + size_ms, MAX_TIME_MS)) for key, start in zip(keys, starts, strict=True)
+        ]
 
 
-def time_windowed(inner: Serde[K], size: timedelta) -> TimeWindowed[K]:
-    """The serde for keys of tumbling, hopping and sliding windows.
+def time_windowed(inner: Serde[K], size: timedelta | None) -> TimeWindowed[K]:
+    """The serde for keys of tumbling, hopping, sliding and unlimited windows.
 
     Args:
         inner: Of the plain key.
-        size: The size of the windows (of sliding windows: the time difference).
+        size: The size of the windows; of sliding windows the time difference, after which they end inclusively; None
+            for unlimited windows.
     """
-    return time_windowed_ms(inner, size // timedelta(milliseconds=1))
+    return time_windowed_ms(inner, MAX_TIME_MS if size is None else size // timedelta(milliseconds=1))
 
 
 def time_windowed_ms(inner: Serde[K], size_ms: int) -> TimeWindowed[K]:
-    """`time_windowed` with the size in ms."""
+    """`time_windowed` with the size in ms; `MAX_TIME_MS` for unlimited windows."""
     encode, decode, pack, unpack = inner.serialize, inner.deserialize, START.pack, START.unpack
 
     def serialize(value: Windowed[K]) -> bytes:
@@ -61,7 +64,7 @@ def time_windowed_ms(inner: Serde[K], size_ms: int) -> TimeWindowed[K]:
 
     def deserialize(data: bytes) -> Windowed[K]:
         (start,) = unpack(data[-8:])
-        return Windowed(decode(data[:-8]), start, start + size_ms)
+        return Windowed(decode(data[:-8]), start, min(start + size_ms, MAX_TIME_MS))
 
     return TimeWindowed(
         f"time_windowed[{inner.name}]",

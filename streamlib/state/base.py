@@ -9,8 +9,10 @@ commit (architecture D4). So the engine is always the fold of the committed chan
 Next: `memory` and `rocksdb` (engines), `stores` (overlay, changelog, serdes), `cache`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
+
+from streamlib.record import Headers
 
 V = TypeVar("V")
 
@@ -41,6 +43,9 @@ class Engine(Protocol):
     ) -> Iterator[tuple[bytes, bytes]]:
         """Rows with ``start <= key < end`` (None: no bound) in key order, as of the moment of the call."""
 
+    def scan_many(self, table: str, ranges: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
+        """Rows of several short ranges ``start <= key < end``, each in key order; cheaper than as many scans."""
+
     def write(self, writes: TableWrites, offsets: Mapping[str, int]) -> None:
         """Write rows and changelog offsets (store name to next offset) in one atomic batch.
 
@@ -70,8 +75,14 @@ class Engine(Protocol):
 class ChangelogWriter(Protocol):
     """Where a store logs its updates; implemented by the runtime on top of a producer."""
 
-    def append(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
-        """Log updates in order: store keys, plain values (None deletes), record timestamps."""
+    def append(
+        self,
+        keys: list[bytes],
+        values: list[bytes | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
+        """Log updates in order: store keys, plain values (None deletes), record timestamps, headers if any."""
 
 
 class StateStore(Protocol):

@@ -63,6 +63,10 @@ class MemoryEngine:
             keys.reverse()
         return iter([(key, row) for key in keys if (row := rows[key]) is not None])
 
+    def scan_many(self, table: str, ranges: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
+        """Rows of several short ranges ``start <= key < end``, each in key order."""
+        return [list(self.scan(table, start, end)) for start, end in ranges]
+
     def write(self, writes: TableWrites, offsets: Mapping[str, int]) -> None:
         """Write rows and changelog offsets; all or nothing.
 

@@ -212,6 +212,24 @@ class RocksEngine:
         self._cursors.add(cursor)
         return self._scanned(table, cursor, start, end, reverse)
 
+    def scan_many(self, table: str, ranges: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
+        """Rows of several short ranges ``start <= key < end``, each in key order, with one iterator for all."""
+        rows = self._table(table).rows
+        found: list[list[tuple[bytes, bytes]]] = []
+        try:
+            position = rows.iter()
+            for start, end in ranges:
+                part = []
+                position.seek(start)
+                while position.valid() and (key := position.key()) < end:
+                    part.append((key, position.value()))
+                    position.next()
+                position.status()
+                found.append(part)
+        except Exception as error:
+            raise _failure(error, self.path, f'scan table "{table}"') from error
+        return found
+
     def write(self, writes: TableWrites, offsets: Mapping[str, int]) -> None:
         """Write rows and changelog offsets: one atomic batch up to 10,000 rows or 4 MiB, else in chunks.
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from streamlib.serdes.base import AnySerde
 
-StoreKind = Literal["key_value", "window", "session", "versioned", "buffer"]
+StoreKind = Literal["key_value", "window", "session", "versioned", "buffer", "join_buffer"]
 
 
 @dataclass(frozen=True)
@@ -18,14 +18,19 @@ class StoreSpec:
         kind: Which interface it has.
         key_serde: Of the plain key (inside the window for windowed stores).
         value_serde: Of the value.
-        timestamped: Whether rows keep the timestamp of their last update (all stores the DSL makes).
+        timestamped: Whether user code sees the timestamp of a row's last update (all stores the DSL makes).
         persistent: RocksDB; otherwise memory.
         caching: One update per key and commit goes downstream and to the changelog.
         logging: Whether it has a changelog topic.
         retention_ms: Windowed stores: how long a row is kept after stream time has passed its start. Versioned
             stores: how long a value can be looked up after it was replaced.
         window_size_ms: Window stores: size of a window; None for others.
-        retain_duplicates: Window stores: several rows per key and window start.
+        retain_duplicates: Window stores of joins: several rows per key and window start, of any length of time up to
+            the window's size. Key-value stores of joins: a list of values per key.
+        exact_expiry: Window stores of joins, session stores: a row expires on its own, as in Java's stores in memory.
+        time_ordered: Window stores: the windows of all keys that start in a short time are read at little cost.
+        inclusive_retention: Window stores: a row is kept 1 ms longer, as in Java's time-ordered stores on disk.
+        max_entries: Key-value stores in memory: how many keys it holds at most; None for any number.
         source_topic: The topic that serves as the changelog: for a global table, or a table that reuses its source.
         topic_configs: Overrides for the changelog topic, from the user.
     """
@@ -41,10 +46,16 @@ class StoreSpec:
     retention_ms: int = 0
     window_size_ms: int | None = None
     retain_duplicates: bool = False
+    exact_expiry: bool = False
+    time_ordered: bool = False
+    inclusive_retention: bool = False
+    max_entries: int | None = None
     source_topic: str | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_table(self) -> bool:
         """Whether it has the interface of `state.base.TimestampedStore`: rows with a timestamp, one for each key."""
-        return self.kind in {"key_value", "window"} and self.timestamped and not self.retain_duplicates
+        if self.kind == "session":
+            return True  # the timestamp of a session is its end
+        return self.kind in {"key_value", "versioned", "window"} and self.timestamped and not self.retain_duplicates

@@ -154,6 +154,17 @@ class StateTable:
         stored = self._engine.scan(self.name, start, end, reverse=reverse)
         return _merged([(key, recent[key]) for key in keys], stored, reverse=reverse) if keys else stored
 
+    def scan_many(self, ranges: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
+        """Rows of several short ranges ``start <= key < end``, each in key order."""
+        found = self._engine.scan_many(self.name, ranges) if self._exists else [[] for _ in ranges]
+        for number, (start, end) in enumerate(ranges):
+            recent = [(key, self._sent[key]) for key in self._sent_order.between(start, end)] if self._sent else []
+            recent += [(key, self.rows[key]) for key in self._order.between(start, end)]
+            if recent:
+                merged: Rows = {**dict(found[number]), **dict(recent)}
+                found[number] = [(key, row) for key in sorted(merged) if (row := merged[key]) is not None]
+        return found
+
     def pending(self) -> Rows:
         """The overlay's rows, which stay readable here until `applied`; new rows go to a new overlay meanwhile."""
         if self.rows:

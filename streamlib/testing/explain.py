@@ -3,9 +3,10 @@
 Source: none; Kafka Streams has ``ProcessorWrapper`` (KIP-1112) for that. Next: `topology_test_driver`, which records.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, fields, replace
 from functools import wraps
+from inspect import isawaitable
 from typing import Any
 
 from streamlib.topology.nodes import Node
@@ -121,7 +122,21 @@ class Recorder:
             except Exception as error:
                 self.explanation.steps.append(Call(node, name, arguments, error))
                 raise
+            if isawaitable(result):
+                return self._awaited(Call(node, name, arguments, None), result)
             self.explanation.steps.append(Call(node, name, arguments, result))
             return result
 
         return reporting
+
+    async def _awaited(self, call: Call, result: Awaitable[Any]) -> Any:
+        """The result of an asynchronous function, noted when it is there."""
+        try:
+            given: Any = await result
+        except Exception as error:
+            given = error
+            raise
+        finally:
+            if self.explanation is not None:
+                self.explanation.steps.append(replace(call, result=given))
+        return given

@@ -3,14 +3,15 @@
 It runs the tasks, operators and stores of a worker; only the broker is left out. All sub-topologies form one task with
 one partition of each topic. A record that is piped in is processed to the end before the call returns: it goes through
 its operators, the caches are flushed, the stores applied, and what was written to a topic that somebody reads is put in
-that topic's queue, until all queues are empty. Changelogs are kept, so a test can let the worker crash.
+that topic's queue, until all queues are empty. Asynchronous functions are awaited where they are called; retries follow
+at once. Changelogs are kept, so a test can let the worker crash.
 
 Source: TopologyTestDriver (KIP-247, KIP-470). Next: `topics`, what a test writes to and reads from.
 """
 
 import tempfile
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import groupby
@@ -21,9 +22,9 @@ from typing import Any, TypeVar
 
 from streamlib.config import StreamsConfig
 from streamlib.metrics import Metrics
-from streamlib.record import FetchedBatch, Headers, TopicPartition
+from streamlib.record import Headers, TopicPartition
 from streamlib.runtime.global_updates import GlobalUpdates
-from streamlib.runtime.offset_metadata import decode_partition_time
+from streamlib.runtime.offset_metadata import Position, decode_position
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.record_collector import RecordCollector
 from streamlib.runtime.task import Task
@@ -32,11 +33,21 @@ from streamlib.runtime.task_state import TaskState
 from streamlib.serdes.base import Serde
 from streamlib.state.base import StateStore
 from streamlib.state.directory import StateDirectory
+from streamlib.state.key_value_facade import KeyValueStore, TimestampedKeyValueStore
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.rocksdb import RocksMemory
+from streamlib.state.session_facade import SessionStore
 from streamlib.state.stores import open_store
+from streamlib.state.versioned_facade import VersionedKeyValueStore
+from streamlib.state.window_facade import TimestampedWindowStore, WindowStore
 from streamlib.testing.clock import ManualClock
+from streamlib.testing.explain import Explanation, Recorder, Write
+from streamlib.testing.logs import Logs, OnePartitionEach
+from streamlib.testing.private_loop import ALL_ROWS, PrivateLoop
+from streamlib.testing.state_stores import StateStores
 from streamlib.testing.topics import Row, TestInputTopic, TestOutputTopic
+from streamlib.topology.nodes import Sink, Source
+from streamlib.topology.patterns import patterns_of, resolved
 from streamlib.topology.subtopologies import Subtopology
 from streamlib.topology.topology import Topology
 from streamlib.topology.windows import to_ms
@@ -45,67 +56,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 ROCKSDB_BYTES = 16 * 1024 * 1024
-ALL_ROWS = 1 << 62
 TASK = TaskId(0, 0)
-
-
-class OnePartitionEach(Mapping[str, int]):
-    """The partition counts of all topics there could be."""
-
-    def __getitem__(self, topic: str) -> int:
-        return 1
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
-
-
-class Logs:
-    """All topics, in memory; implements `record_collector.ProducerInUse` for the task that writes to them.
-
-    Attributes:
-        topics: The records of each topic.
-        unread: Topic and offset of the records that were written and not yet delivered, in the order of writing.
-    """
-
-    def __init__(self) -> None:
-        self.topics: defaultdict[str, list[Row]] = defaultdict(list)
-        self.unread: list[tuple[str, int]] = []
-
-    @property
-    def current(self) -> "Logs":
-        """Itself: it never fails."""
-        return self
-
-    def append(
-        self,
-        tp: TopicPartition,
-        keys: Sequence[bytes | None],
-        values: Sequence[bytes | None],
-        timestamps: Sequence[int],
-        headers: Sequence[Headers] | None = None,
-    ) -> None:
-        """Write records."""
-        rows = list(map(Row, keys, values, timestamps, headers or [()] * len(keys)))
-        end = len(self.topics[tp.topic])
-        self.topics[tp.topic] += rows
-        self.unread += [(tp.topic, offset) for offset in range(end, end + len(rows))]
-
-    def fetched(self, topic: str, first: int = 0, end: int | None = None) -> FetchedBatch:
-        """The records of a topic from an offset up to another, as a poll gives them."""
-        rows = self.topics[topic][first:end]
-        end = first + len(rows)
-        headers = [row.headers for row in rows]
-        return FetchedBatch(
-            [row.key for row in rows],
-            [row.value for row in rows],
-            [row.timestamp_ms for row in rows],
-            list(range(first, end)),
-            headers if any(headers) else None,
-            end,
-        )
 
 
 class TopologyTestDriver:
@@ -141,7 +92,8 @@ class TopologyTestDriver:
         batch_rows: int = 1,
         commit_rows: int = 1,
     ) -> None:
-        self.topology = _in_one_task(topology)
+        self._recorder = Recorder()
+        self.topology = self._recorder.observed(_in_one_task(topology))
         self.clock = ManualClock(initial_wall_clock_ms)
         self.metrics = Metrics()
         self.logs = Logs()
@@ -150,11 +102,14 @@ class TopologyTestDriver:
         self._batch_rows, self._commit_rows = batch_rows, commit_rows
         self._uncommitted = 0
         self._produced: set[str] = set()
+        self._patterns = patterns_of(topology)
         self._folder = tempfile.TemporaryDirectory(prefix="streamlib-test-")
         self._outputs: defaultdict[str, deque[Row]] = defaultdict(deque)
-        self._committed: dict[TopicPartition, tuple[int, int]] = {}
+        self._committed: dict[TopicPartition, Position] = {}
         self._global_stores: dict[str, StateStore] = {}
-        self._globals = GlobalUpdates(self.topology, self.config, self.metrics, self._global_stores)
+        self._globals = GlobalUpdates(
+            self.topology, self.config, self.metrics, self._global_stores, self.clock
+        )
         self._directory = StateDirectory.open(
             Path(self._folder.name), self.config.application_id, RocksMemory(ROCKSDB_BYTES)
         )
@@ -164,11 +119,12 @@ class TopologyTestDriver:
             self.config,
             OnePartitionEach(),
             self._directory,
-            RecordCollector(self.logs, OnePartitionEach(), physical),
+            RecordCollector(self.logs, OnePartitionEach(), physical, self.metrics),
             self.logs,
             self.metrics,
             self._global_stores,
             self.clock,
+            ordered=batch_rows == 1,
         )
         self._inputs = {
             physical(topic): topic
@@ -176,8 +132,18 @@ class TopologyTestDriver:
             if not subtopology.is_global
             for topic in subtopology.source_topics
         }
+        self._written_serdes = {
+            physical(node.topic): (node.key_serde, node.value_serde)
+            for node in self.topology.nodes.values()
+            if isinstance(node, Sink) and node.topic is not None
+        }
         self._task: Task | None = None
-        self._start()
+        self._loop = PrivateLoop()
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> "TopologyTestDriver":
         return self
@@ -192,6 +158,8 @@ class TopologyTestDriver:
         if self._task is not None:
             self._task.close()
             self._task = None
+        self._loop.close()
+        self._globals.close()
         self._directory.close()
         self._folder.cleanup()
 
@@ -245,8 +213,10 @@ class TopologyTestDriver:
 
     def pipe_rows(self, topic: str, rows: Sequence[Row]) -> None:
         """The same for several records that come in one poll."""
+        self._match(topic)
         if topic not in self._inputs and topic not in self._globals.specs:
-            known = ", ".join(sorted({*self._inputs, *self._globals.specs}))
+            patterns = [f"/{pattern.pattern}/" for pattern in self._patterns]
+            known = ", ".join([*sorted({*self._inputs, *self._globals.specs}), *patterns])
             msg = f'no source reads the topic "{topic}"; there are: {known}'
             raise LookupError(msg)
         first = len(self.logs.topics[topic])
@@ -254,13 +224,78 @@ class TopologyTestDriver:
         self._deliver(topic, first, first + len(rows))
         self._run()
 
+    def explain(
+        self, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()
+    ) -> Explanation:
+        """Process a record of bytes as `pipe` does; what happened to it, node by node, and what was written.
+
+        What follows the end of its way, such as the flush of a cache, belongs to it, too. Raises as `pipe`.
+        """
+        explanation = self._recorder.explanation = Explanation()
+        try:
+            self.pipe(topic, key, value, timestamp_ms, headers)
+        finally:
+            self._recorder.explanation = None
+        return explanation
+
     # ---- time --------------------------------------------------------------------------------------------
 
     def advance_wall_clock_time(self, by: timedelta) -> None:
         """Move the wall clock; punctuators that are due run once, whatever the step."""
         self.clock.advance_ms(to_ms(by))
+        self.task.punctuate(self.clock.time_ms())
+        self._loop.finish_calls(self.task)
         self._commit()
         self._run()
+
+    # ---- stores ------------------------------------------------------------------------------------------
+
+    def get_state_store(self, name: str) -> Any:
+        """A store by the type it was built with, as a processor gets it.
+
+        Raises:
+            LookupError: There is no such store.
+        """
+        return self._stores.get(name)
+
+    def get_all_state_stores(self) -> dict[str, Any]:
+        """All stores that processors could use, by name."""
+        return self._stores.all()
+
+    def get_key_value_store(self, name: str) -> KeyValueStore[Any, Any]:
+        """A key-value store, a table's too; without timestamps.
+
+        Raises:
+            LookupError: There is no such store.
+            TypeError: It is of another kind.
+        """
+        store: KeyValueStore[Any, Any] = self._stores.get(name, "key_value", timestamps=False)
+        return store
+
+    def get_timestamped_key_value_store(self, name: str) -> TimestampedKeyValueStore[Any, Any]:
+        """A table's store, or another key-value store with timestamps. Raises as `get_key_value_store`."""
+        store: TimestampedKeyValueStore[Any, Any] = self._stores.get(name, "key_value", timestamps=True)
+        return store
+
+    def get_versioned_key_value_store(self, name: str) -> VersionedKeyValueStore[Any, Any]:
+        """A versioned store. Raises as `get_key_value_store`."""
+        store: VersionedKeyValueStore[Any, Any] = self._stores.get(name, "versioned")
+        return store
+
+    def get_window_store(self, name: str) -> WindowStore[Any, Any]:
+        """A window store, a windowed table's too; without timestamps. Raises as `get_key_value_store`."""
+        store: WindowStore[Any, Any] = self._stores.get(name, "window", timestamps=False)
+        return store
+
+    def get_timestamped_window_store(self, name: str) -> TimestampedWindowStore[Any, Any]:
+        """A windowed table's store, or another window store with timestamps. Raises as `get_key_value_store`."""
+        store: TimestampedWindowStore[Any, Any] = self._stores.get(name, "window", timestamps=True)
+        return store
+
+    def get_session_store(self, name: str) -> SessionStore[Any, Any]:
+        """A session store. Raises as `get_key_value_store`."""
+        store: SessionStore[Any, Any] = self._stores.get(name, "session")
+        return store
 
     # ---- crashes -----------------------------------------------------------------------------------------
 
@@ -292,31 +327,56 @@ class TopologyTestDriver:
         """An opened store, as operators see it."""
         return self._global_stores[name] if name in self._global_stores else self.task.stores.stores[name]
 
+    @property
+    def _stores(self) -> StateStores:
+        task = self.task
+        opened = {**task.stores.stores, **self._global_stores}
+        global_stores = frozenset(self._global_stores)
+        return StateStores(self.topology.stores, opened, task.tables, global_stores, task.stream_time)
+
     def _physical(self, topic: str) -> str:
         return self.topology.physical_topic(topic, self.config.application_id)
 
     def _start(self) -> None:
         """Open the stores, restore what their changelogs have, and begin."""
-        for topic, spec in self._globals.specs.items():
+        for spec in self._globals.specs.values():
             self._global_stores[spec.name] = open_store(spec, MemoryEngine())
+        self._globals.begin()
+        for topic in self._globals.specs:
             self._globals.update(TopicPartition(topic, 0), self.logs.fetched(topic))
         task = self._factory.create(TASK, self.config.statestore_cache_max_bytes)
+        task.calls.deferred = True
         task.transition(TaskState.RESTORING)
         for name, tp in task.stores.changelogs.items():
             # A source topic that serves as a changelog counts as far as it was processed.
-            end = self._committed.get(tp, (None, -1))[0]
+            held = self._committed.get(tp)
+            end = None if held is None else held.offset
             rows = [row for row in self.logs.topics[tp.topic][:end] if row.key is not None]
             keys = [row.key for row in rows if row.key is not None]
             task.stores.stores[name].restore(keys, [row.value for row in rows], [row.timestamp_ms for row in rows])
             for _ in task.stores.apply_restored(name, len(self.logs.topics[tp.topic]) if end is None else end):
                 pass
-        task.start({tp: self._committed.get(tp, (0, -1)) for tp in task.queues})
+        task.start({tp: self._committed.get(tp, Position(0)) for tp in task.queues})
         task.transition(TaskState.RUNNING)
         self._task = task
+
+    def _match(self, topic: str) -> None:
+        """Have a topic read that is new and matches a pattern."""
+        if topic in self._inputs or not any(pattern.fullmatch(topic) for pattern in self._patterns):
+            return
+        topology = resolved(self.topology, [*self._inputs, topic], self.config.application_id)
+        source = next(
+            (node for node in topology.nodes.values() if isinstance(node, Source) and topic in node.topics), None
+        )
+        if source is not None:  # else it is an internal one
+            self.topology, self._inputs[topic] = topology, topic
+            self._factory = replace(self._factory, topology=topology)
+            self.task.read_also(TopicPartition(topic, 0), source)
 
     def _deliver(self, topic: str, first: int, end: int) -> None:
         """Put records where those who read their topic find them."""
         tp = TopicPartition(topic, 0)
+        self._match(topic)
         if topic in self._globals.specs:
             self._globals.update(tp, self.logs.fetched(topic, first, end))
         if topic in self._inputs:
@@ -328,9 +388,10 @@ class TopologyTestDriver:
         self._distribute()
         while self.task.buffered:
             rows = self.task.process(self._batch_rows)
+            self._loop.finish_calls(self.task)
             self.largest_run = max(self.largest_run, rows)
             self._uncommitted += rows
-            if self._uncommitted >= self._commit_rows or not self.task.buffered:
+            if self._uncommitted >= self._commit_rows or self.task.commit_requested or not self.task.buffered:
                 self._commit()
             self._distribute()
 
@@ -338,13 +399,13 @@ class TopologyTestDriver:
         """What a worker does at a commit, but at once."""
         self._uncommitted = 0
         task = self.task
-        while task.flush(ALL_ROWS):
+        while task.flush(ALL_ROWS) or self._loop.finish_calls(task):
             pass
         task.stores.acknowledged({tp: len(self.logs.topics[tp.topic]) for tp in task.stores.changelogs.values()})
         for _ in task.stores.apply():
             pass
         for tp, held in task.offsets().items():
-            self._committed[tp] = held.offset, decode_partition_time(held.metadata)
+            self._committed[tp] = decode_position(held.offset, held.metadata)
         task.committed()
 
     def _distribute(self) -> None:
@@ -353,8 +414,21 @@ class TopologyTestDriver:
         for topic, written in groupby(unread, itemgetter(0)):
             offsets = [offset for _, offset in written]
             self._produced.add(topic)
-            self._outputs[topic].extend(self.logs.topics[topic][offsets[0] : offsets[-1] + 1])
+            rows = self.logs.topics[topic][offsets[0] : offsets[-1] + 1]
+            self._outputs[topic].extend(rows)
+            if self._recorder.explanation is not None:
+                self._recorder.explanation.steps += [self._write(topic, row) for row in rows]
             self._deliver(topic, offsets[0], offsets[-1] + 1)
+
+    def _write(self, topic: str, row: Row) -> Write:
+        """A record that was written, decoded if it is known how."""
+        serdes = self._written_serdes.get(topic)
+        if serdes is None:
+            return Write(topic, row.key, row.value, row.timestamp_ms)
+        key, value = (
+            serde.deserialize_many([data])[0] for serde, data in zip(serdes, (row.key, row.value), strict=True)
+        )
+        return Write(topic, key, value, row.timestamp_ms)
 
 
 def _config(topology: Topology, given: StreamsConfig | Mapping[str, Any] | None) -> StreamsConfig:

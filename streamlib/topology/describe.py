@@ -42,12 +42,27 @@ def _sizes(nodes: Mapping[str, Node], children: Mapping[str, Sequence[str]]) -> 
 
 def _node(node: Node, successors: str, predecessors: str) -> str:
     if isinstance(node, Source):
-        return f"    Source: {node.name} (topics: [{', '.join(node.topics)}])\n      --> {successors}\n"
+        return f"    Source: {node.name} (topics: {node.subscription})\n      --> {successors}\n"
     if isinstance(node, Sink):
         if node.topic is not None:
             target = f"topic: {node.topic}"
         else:
             target = f"extractor class: {getattr(node.topic_fn, '__name__', node.topic_fn)}"
         return f"    Sink: {node.name} ({target})\n      <-- {predecessors}\n"
-    stores = f"(stores: [{', '.join(node.stores)}])"
+    stores = f"(stores: [{', '.join(_in_hash_order(node.stores))}])"
     return f"    Processor: {node.name} {stores}\n      --> {successors}\n      <-- {predecessors}\n"
+
+
+def _in_hash_order(names: Sequence[str]) -> list[str]:
+    """Names as a Java ``HashSet`` of the same insertions lists them."""
+    buckets = 16
+    while len(names) > buckets * 3 // 4:
+        buckets *= 2
+
+    def bucket(name: str) -> int:
+        code = 0
+        for character in name:  # store names are ASCII
+            code = (31 * code + ord(character)) & 0xFFFFFFFF
+        return (code ^ code >> 16) % buckets
+
+    return sorted(names, key=bucket)

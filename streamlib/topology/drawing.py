@@ -16,6 +16,7 @@ def to_mermaid(nodes: Mapping[str, Node], subtopologies: Sequence[Subtopology]) 
     topics = [
         topic for subtopology in subtopologies for topic in (*subtopology.source_topics, *subtopology.sink_topics)
     ]
+    topics += [node.subscription for node in nodes.values() if isinstance(node, Source) and node.pattern is not None]
     topic_ids = {name: f"t{number}" for number, name in enumerate(dict.fromkeys(topics))}
     lines = ["flowchart TD"]
     lines += [f'  {topic_ids[topic]}[/"{topic}"/]' for topic in topic_ids]
@@ -30,7 +31,8 @@ def to_mermaid(nodes: Mapping[str, Node], subtopologies: Sequence[Subtopology]) 
         lines += [f"  {ids[parent]} --> {me}" for parent in node.parents]
         lines += [f"  {me} --- {store_ids[store]}" for store in node.stores]
         if isinstance(node, Source):
-            lines += [f"  {topic_ids[topic]} --> {me}" for topic in node.topics]
+            read = node.topics if node.pattern is None else (node.subscription,)
+            lines += [f"  {topic_ids[topic]} --> {me}" for topic in read]
         elif isinstance(node, Sink) and node.topic is not None:
             lines.append(f"  {me} --> {topic_ids[node.topic]}")
     return "\n".join(lines) + "\n"
@@ -71,6 +73,8 @@ def _node(node: Node) -> dict[str, object]:
         entry["stores"] = node.stores
     if isinstance(node, Source):
         entry["topics"] = node.topics
+        if node.pattern is not None:
+            entry["pattern"] = node.subscription
     if isinstance(node, Sink):
         entry["topic"] = node.topic
     if isinstance(node, Source | Sink):

@@ -5,6 +5,7 @@ all rows. That changes a result only where two ways through the plan meet again:
 Next: `runtime/lowering`, which asks once for each source.
 """
 
+from streamlib.topology.foreign_key_nodes import ForeignTableJoin, ResponseJoin, SubscriptionJoin
 from streamlib.topology.nodes import (
     Branch,
     Filter,
@@ -23,6 +24,9 @@ from streamlib.topology.nodes import (
     StreamTableJoin,
     TableToStream,
 )
+from streamlib.topology.processor_nodes import ProcessorNode, TableTransformValues
+from streamlib.topology.suppress_nodes import TableSuppress
+from streamlib.topology.table_join_nodes import TableJoin
 from streamlib.topology.topology import Topology
 
 FUSED = (
@@ -41,9 +45,15 @@ FUSED = (
 )
 """Node types without state or I/O: runs of them become one loop, which keeps the order of single records."""
 
-READERS = (StreamTableJoin, StreamGlobalTableJoin)
+READERS = (
+    ForeignTableJoin,
+    ResponseJoin,
+    StreamGlobalTableJoin,
+    StreamTableJoin,
+    SubscriptionJoin,
+    TableJoin,
+)
 """Node types that only read their stores."""
-
 
 def region(topology: Topology, name: str) -> tuple[list[str], list[str]]:
     """The fused nodes below a node, and the exits: the nodes that follow them; both in depth-first order, once each.
@@ -65,13 +75,26 @@ def region(topology: Topology, name: str) -> tuple[list[str], list[str]]:
     return list(fused), list(exits)
 
 
+def nodes_below(topology: Topology, name: str) -> dict[str, Node]:
+    """All nodes that a node feeds, at any distance, by name."""
+    found: dict[str, Node] = {}
+    waiting = topology.children(name)
+    while waiting:
+        node = waiting.pop()
+        if node.name not in found:
+            found[node.name] = node
+            waiting += topology.children(node.name)
+    return found
+
+
 def needs_record_order(topology: Topology, source_name: str) -> bool:
     """Whether whole batches from this source could give other results than single records.
 
     They could when, among the nodes the source reaches, (1) a node is fed by two regions, so that rows of one batch
     arrive in two runs; (2) a store is written by one operator and touched by another; (3) two sinks write to one
-    topic, or might, because a sink names its topic for each record. Nodes that meet again inside one fused region do
-    not count. The answer errs towards True.
+    topic, or might, because a sink names its topic for each record; (4) a processor, which may ask for the stream
+    time, gets records that were held back, whose offsets do not tell it. Nodes that meet again inside one fused region
+    do not count. The answer errs towards True.
     """
     operators: dict[str, Node] = {}
     fed: set[str] = set()
@@ -84,7 +107,8 @@ def needs_record_order(topology: Topology, source_name: str) -> bool:
         fed.update(fused, exits)
         operators.update((name, topology.nodes[name]) for name in exits)
         pending.extend(exits)
-    return _share_a_store(list(operators.values())) or _share_a_topic(list(operators.values()))
+    found = list(operators.values())
+    return _share_a_store(found) or _share_a_topic(found) or _holds_back_from_processors(topology, found)
 
 
 def _share_a_store(operators: list[Node]) -> bool:
@@ -99,3 +123,16 @@ def _share_a_topic(operators: list[Node]) -> bool:
     sinks = [node for node in operators if isinstance(node, Sink)]
     topics = {sink.topic for sink in sinks}
     return len(sinks) > 1 and (len(topics) < len(sinks) or None in topics)
+
+
+def _holds_back_from_processors(topology: Topology, operators: list[Node]) -> bool:
+    holding = [
+        node
+        for node in operators
+        if isinstance(node, TableSuppress) or (isinstance(node, StreamTableJoin) and node.grace_ms is not None)
+    ]
+    return any(
+        isinstance(below, ProcessorNode | TableTransformValues)
+        for node in holding
+        for below in nodes_below(topology, node.name).values()
+    )

@@ -59,14 +59,16 @@ def internal_topics(
         if changelog is None or spec.source_topic is not None:
             continue
         configs = everywhere | {"cleanup.policy": _cleanup_policy(spec)} | dict(overrides or {})
-        if spec.kind != "key_value":
+        if spec.kind in {"window", "session"}:
             configs["retention.ms"] = str(min(spec.retention_ms + additional_retention_ms, MAX_INT64))
+        if spec.kind == "versioned":
+            configs["min.compaction.lag.ms"] = str(min(spec.retention_ms + DAY_MS, MAX_INT64))
         topics.append(InternalTopic(changelog, "changelog", None, configs | dict(spec.topic_configs)))
     return sorted(topics, key=lambda topic: topic.name)
 
 
 def _cleanup_policy(spec: StoreSpec) -> str:
-    if spec.kind == "key_value":
+    if spec.kind not in {"window", "session"}:
         return "compact"
     # Rows of a store with duplicates have unique keys: compaction would find nothing to do.
     return "delete" if spec.retain_duplicates else "compact,delete"

@@ -28,8 +28,12 @@ class Names:
     Source: InternalStreamsBuilder, NamedInternal.
     """
 
-    def __init__(self) -> None:
-        self._next = 0
+    def __init__(self, first: int = 0) -> None:
+        self._next = first
+
+    def copy(self) -> "Names":
+        """A counter that goes on from here by itself."""
+        return Names(self._next)
 
     def node(self, prefix: str) -> str:
         """A new name, e.g. ``KSTREAM-MAP-0000000003`` for the prefix ``KSTREAM-MAP-``."""

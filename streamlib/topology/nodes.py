@@ -4,17 +4,25 @@ A node knows names, user functions, serdes and stores; never bytes, clocks or I/
 them, `runtime/lowering` alone maps a node type to its operator. Next: `topology`, which holds them together.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from streamlib.serdes.base import AnySerde
-from streamlib.topology.windows import TimeWindows
+from streamlib.topology.windows import EmitStrategy, FixedWindows
 
 TimestampExtractor = Callable[[Any, Any, int, int], int]
 """(key, value, record timestamp, highest timestamp seen in the partition or -1) to the event time in ms.
 
 A negative result drops the record and counts it.
+"""
+
+Partitioner = Callable[[Any, Any, int], int | Collection[int] | None]
+"""(key, value, number of partitions) to where a record goes.
+
+A partition; several of them, each of which gets the record; none at all, ``()``, which drops and counts it; or None,
+which leaves the choice to the producer. Source: StreamPartitioner, KIP-837.
 """
 
 AggregateKind = Literal["count", "reduce", "aggregate"]
@@ -37,13 +45,23 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Node):
-    """Reads topics. Internal (repartition) topics are named without the application id."""
+    """Reads topics, or all topics whose whole names match a pattern.
+
+    Internal (repartition) topics are named without the application id. The topics that match a pattern are known only
+    where there is a broker: `patterns.resolved` fills them in.
+    """
 
     topics: tuple[str, ...]
     key_serde: AnySerde
     value_serde: AnySerde
     timestamp_extractor: TimestampExtractor | None = None  # None: the record's timestamp; a negative one is an error
     offset_reset: Literal["earliest", "latest"] | None = None
+    pattern: re.Pattern[str] | None = None
+
+    @property
+    def subscription(self) -> str:
+        """What it reads, as describe() writes it."""
+        return f"[{', '.join(self.topics)}]" if self.pattern is None else self.pattern.pattern
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +72,7 @@ class Sink(Node):
     topic_fn: Callable[[Any, Any], str] | None = None
     key_serde: AnySerde
     value_serde: AnySerde
-    partitioner: Callable[[Any, Any, int], int | None] | None = None  # (key, value, partitions) to a partition
+    partitioner: Partitioner | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,22 +171,30 @@ class TableSource(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class TableFilter(Node):
-    """A table's filter; a row that no longer passes becomes a deletion."""
+    """A table's filter; a row that no longer passes becomes a deletion.
+
+    Attributes:
+        of_versions: The table above is versioned: no deletion is left out then.
+        all_latest: Updates are passed on as if each were the latest.
+    """
 
     predicate: Callable[[Any, Any], Any]
     negate: bool = False
     store: str | None = None
     send_old: bool = False
+    of_versions: bool = False
+    all_latest: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableMapValues(Node):
-    """A table's map_values."""
+    """A table's map_values; ``all_latest`` as in `TableFilter`."""
 
     mapper: Callable[..., Any]
     with_key: bool = False
     store: str | None = None
     send_old: bool = False
+    all_latest: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,14 +230,20 @@ class StreamAggregate(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowAggregate(Node):
-    """The same per key and window; keys become `Windowed`."""
+    """The same per key and window; keys become `Windowed`.
 
-    windows: TimeWindows
+    Attributes:
+        late: Name of the child that is given the records that are late, and nothing else; None: they are only counted.
+    """
+
+    windows: FixedWindows
+    emit: EmitStrategy = EmitStrategy.ON_WINDOW_UPDATE
     kind: AggregateKind
     store: str
     initializer: Callable[[], Any] | None = None
     aggregator: Callable[..., Any] | None = None
     send_old: bool = False
+    late: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,12 +269,17 @@ class StreamTableJoin(Node):
         table: Name of the table's node; when that has no store, its rows are computed from the nearest one above it.
         left: Whether rows without a match come out with None on the right.
         with_key: ``joiner(key, left, right)``.
+        grace_ms: Stream rows wait for so long, by stream time, before they meet the table as of their time; None: they
+            do not wait.
+        buffer: The store in which they wait.
     """
 
     table: str
     joiner: Callable[..., Any]
     left: bool = False
     with_key: bool = False
+    grace_ms: int | None = None
+    buffer: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,11 @@
 """A plan while it is made: nodes in the order they were written, not yet checked. Next: `validate`, which checks it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from streamlib.state.spec import StoreSpec
 from streamlib.topology.nodes import Node
-from streamlib.topology.subtopologies import RepartitionTopic, subtopologies
+from streamlib.topology.subtopologies import RepartitionTopic, copartition_groups, subtopologies
 from streamlib.topology.topology import Topology
 
 SourceKind = Literal["stream", "table", "global table", "repartition"]
@@ -42,16 +41,6 @@ class Plan:
             stores={spec.name: spec for spec in self.stores},
             subtopologies=subtopologies(nodes, global_sources),
             repartition_topics={topic.name: topic for topic in self.repartition_topics},
-            copartition_groups=tuple(group for group in self.copartition_groups() if len(group) > 1),
+            copartition_groups=copartition_groups(self.nodes, self.copartitioned),
+            copartitioned=tuple(self.copartitioned),
         )
-
-    def copartition_groups(self) -> Iterator[frozenset[str]]:
-        """Topics that must have equal partition counts; groups that share a topic are one group."""
-        topics = {node.name: getattr(node, "topics", ()) for node in self.nodes}
-        groups: list[frozenset[str]] = []
-        for sources in self.copartitioned:
-            merged = frozenset(topic for source in sources for topic in topics.get(source, ()))
-            touching = [group for group in groups if group & merged]
-            groups = [group for group in groups if not group & merged]
-            groups.append(merged.union(*touching))
-        yield from groups

@@ -3,7 +3,7 @@
 Next: `topology`, which holds them.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from streamlib.topology.nodes import Node, Sink, Source
@@ -57,6 +57,23 @@ def subtopologies(nodes: Mapping[str, Node], global_sources: Collection[str]) ->
     for name, node in nodes.items():
         groups.setdefault(roots[name], []).append(node)
     return tuple(_subtopology(number, group, global_sources) for number, group in enumerate(groups.values()))
+
+
+def copartition_groups(nodes: Iterable[Node], copartitioned: Iterable[frozenset[str]]) -> tuple[frozenset[str], ...]:
+    """Topics that must have equal partition counts; groups that share a topic are one group.
+
+    Args:
+        nodes: All nodes.
+        copartitioned: Sets of the names of sources.
+    """
+    topics = {node.name: node.topics for node in nodes if isinstance(node, Source)}
+    groups: list[frozenset[str]] = []
+    for sources in copartitioned:
+        merged = frozenset(topic for source in sources for topic in topics.get(source, ()))
+        touching = [group for group in groups if group & merged]
+        groups = [group for group in groups if not group & merged]
+        groups.append(merged.union(*touching))
+    return tuple(group for group in groups if len(group) > 1)
 
 
 def _roots(nodes: Mapping[str, Node]) -> dict[str, str]:

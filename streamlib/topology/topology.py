@@ -22,6 +22,7 @@ class Topology:
         subtopologies: In order of their numbers.
         repartition_topics: By name without the application id.
         copartition_groups: Sets of source topics that must have equal partition counts.
+        copartitioned: The same as sets of the names of sources.
     """
 
     name: str | None
@@ -30,6 +31,7 @@ class Topology:
     subtopologies: tuple[Subtopology, ...]
     repartition_topics: Mapping[str, RepartitionTopic] = field(default_factory=dict)
     copartition_groups: tuple[frozenset[str], ...] = ()
+    copartitioned: tuple[frozenset[str], ...] = ()
 
     def children(self, name: str) -> list[Node]:
         """The nodes fed by ``name``, in the order they were connected."""

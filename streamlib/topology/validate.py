@@ -10,21 +10,25 @@ from dataclasses import fields
 from streamlib.topology.naming import is_generated
 from streamlib.topology.nodes import Node, Source
 from streamlib.topology.plan import Plan
+from streamlib.topology.subtopologies import copartition_groups
 
 FUNCTIONS = {
     "action",
     "adder",
     "aggregator",
+    "foreign_key",
     "initializer",
     "joiner",
     "key_selector",
     "mapper",
+    "merger",
     "predicate",
     "subtractor",
+    "supplier",
 }
 """Fields of nodes that hold a function of the user."""
 
-MAY_BE_NONE = {"partitioner", "timestamp_extractor", "topic_fn"}
+MAY_BE_NONE = {"partitioner", "selector", "timestamp_extractor", "topic_fn"}
 """Likewise, where the user need not give one."""
 
 
@@ -32,8 +36,10 @@ def problems(plan: Plan) -> list[str]:
     """All mistakes, each one sentence."""
     return [
         *_topics_read_twice(plan),
+        *_patterns(plan),
         *_names_given_twice(plan),
         *_stores(plan),
+        *_global_stores(plan),
         *_not_callable(plan.nodes),
         *_partition_counts(plan),
     ]
@@ -68,6 +74,22 @@ def _topics_read_twice(plan: Plan) -> Iterator[str]:
             )
 
 
+def _patterns(plan: Plan) -> Iterator[str]:
+    sources = [node for node in plan.nodes if isinstance(node, Source)]
+    readers = {node.pattern: node for node in reversed(sources) if node.pattern is not None}
+    for node in sources:
+        if node.pattern is not None and readers[node.pattern] is not node:
+            first = readers[node.pattern].name
+            yield f'the pattern "{node.subscription}" is read by "{first}" and by "{node.name}": read it once'
+    for pattern, reader in reversed(readers.items()):
+        for topic in dict.fromkeys(topic for node in sources for topic in node.topics):
+            if pattern.fullmatch(topic):
+                yield (
+                    f'"{topic}", which the topology reads by its name, matches the pattern "{pattern.pattern}" of '
+                    f'"{reader.name}", too: name it once, or make the pattern narrower'
+                )
+
+
 def _names_given_twice(plan: Plan) -> Iterator[str]:
     # The nodes around a repartition topic are named after it: one mistake, reported with the topic.
     topics = Counter(topic.name for topic in plan.repartition_topics)
@@ -93,10 +115,21 @@ def _stores(plan: Plan) -> Iterator[str]:
         yield f'nothing uses the store "{store}": name it in the operation that needs it, or do not add it'
 
 
+def _global_stores(plan: Plan) -> Iterator[str]:
+    fed_globally = {
+        node.name for node in plan.nodes if any(plan.source_kinds.get(name) == "global table" for name in node.parents)
+    }
+    stores = {store for node in plan.nodes if node.name in fed_globally for store in node.stores}
+    for node in plan.nodes:
+        for store in node.stores:
+            if store in stores and node.name not in fed_globally:
+                yield f'"{node.name}" names the global store "{store}", which every processor may read: leave it out'
+
+
 def _not_callable(nodes: Sequence[Node]) -> Iterator[str]:
     for node in nodes:
         kind = getattr(node, "kind", None)
-        spared = {None: set(), "count": FUNCTIONS, "reduce": {"initializer"}, "aggregate": set()}[kind]
+        spared = {None: set(), "count": FUNCTIONS, "reduce": {"initializer", "merger"}, "aggregate": set()}[kind]
         for entry in fields(node):
             value = getattr(node, entry.name)
             wanted = entry.name in FUNCTIONS - spared or (entry.name in MAY_BE_NONE and value is not None)
@@ -106,7 +139,7 @@ def _not_callable(nodes: Sequence[Node]) -> Iterator[str]:
 
 def _partition_counts(plan: Plan) -> Iterator[str]:
     fixed = {topic.name: topic.partitions for topic in plan.repartition_topics if topic.partitions is not None}
-    for group in plan.copartition_groups():
+    for group in copartition_groups(plan.nodes, plan.copartitioned):
         counts = {topic: fixed[topic] for topic in sorted(group & fixed.keys())}
         if len(set(counts.values())) > 1:
             listed = ", ".join(f'"{topic}" has {count}' for topic, count in counts.items())

@@ -125,6 +125,9 @@ class Consumer(Protocol):
     async def close(self) -> None:
         """Leave the group and disconnect; the listener is not called."""
 
+    def subscribe(self, topics: frozenset[str]) -> None:
+        """As a member: read these topics from now on, instead of those of `GroupOptions`; the group rebalances."""
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Without a group: read exactly these partitions, from these offsets."""
 

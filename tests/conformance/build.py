@@ -6,19 +6,41 @@ Serdes are always passed explicitly. What the DSL does not have yet is told by `
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
-from streamlib import StreamsBuilder, TimeWindows, Topology, serdes
+from streamlib import (
+    BufferConfig,
+    EmitStrategy,
+    JoinWindows,
+    SessionWindows,
+    SlidingWindows,
+    StreamsBuilder,
+    Suppressed,
+    TimeWindows,
+    Topology,
+    UnlimitedWindows,
+    serdes,
+)
 from streamlib.serdes import AnySerde
+from streamlib.serdes.windowed import time_windowed_ms
+from streamlib.topology.windows import FixedWindows
 from tests.conformance.expr import JSON, function, predicate, text
+from tests.conformance.processors import Supplier, values_supplier
 
 Op = dict[str, Any]
 
 JOINS = {"join", "left_join", "outer_join"}
 TABLE_MAKERS = {"table", "to_table", "count", "reduce", "aggregate", "suppress"}
-NOT_YET = {"cogroup", "suppress", "process", "process_values"}
-JOINS_THERE_ARE = {"stream-table join", "stream-global join"}
-WINDOWS_NOT_YET = {"sliding", "session", "unlimited"}
+NOT_YET: set[str] = set()
+JOINS_THERE_ARE = {
+    "foreign-key join",
+    "table-table join",
+    "stream-stream join",
+    "stream-table join",
+    "stream-global join",
+}
+WINDOWS_NOT_YET: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -28,13 +50,13 @@ class Handle:
     dsl: Any
     key_serde: AnySerde
     value_serde: AnySerde
-    windows: TimeWindows | None = None
+    windows: FixedWindows | SessionWindows | None = None
 
 
 def missing(scenario: dict[str, Any]) -> set[str]:
     """What a scenario needs that the DSL does not have."""
     kinds: dict[str, str] = {}
-    found: set[str] = {"topology.optimization"} & scenario.get("config", {}).keys()
+    found: set[str] = set()
     for op in scenario["topology"]:
         name, inputs = op["op"], op.get("in", [])
         above = [kinds.get(i, "stream") for i in ([inputs] if isinstance(inputs, str) else inputs)]
@@ -46,7 +68,6 @@ def missing(scenario: dict[str, Any]) -> set[str]:
         if name in JOINS:
             found |= {"foreign-key join" if "fk" in op else f"{above[0]}-{above[1]} join"} - JOINS_THERE_ARE
         found |= {name} & NOT_YET
-        found |= {"versioned", "emit", "grace"} & op.keys()
         found |= {f"{window} window" for window in {op.get("window", {}).get("type")} & WINDOWS_NOT_YET}
     return found
 
@@ -61,7 +82,9 @@ class Build:
     """
 
     def __init__(self, scenario: dict[str, Any]) -> None:
-        in_memory = scenario.get("config", {}).get("stores") == "in_memory"
+        config = scenario.get("config", {})
+        in_memory = config.get("stores") == "in_memory"
+        self._optimization = config.get("topology.optimization", "none")
         self.builder = StreamsBuilder("app", default_key_serde=JSON, default_value_serde=JSON, in_memory=in_memory)
         self.inputs: dict[str, tuple[AnySerde, AnySerde]] = {}
         self.outputs: dict[str, tuple[AnySerde, AnySerde]] = {}
@@ -74,11 +97,11 @@ class Build:
 
     def topology(self) -> Topology:
         """The finished topology."""
-        return self.builder.build()
+        return self.builder.build(optimization=self._optimization)
 
     def _make(self, op: Op) -> Handle | None:
         name = op["op"]
-        if name in {"join", "left_join"}:
+        if name in JOINS:
             return self._join(op)
         if name in {"count", "reduce", "aggregate"}:
             return self._aggregate(op)
@@ -189,6 +212,16 @@ class Build:
             topic = topic_fn
         n.dsl.to(topic, key_serde=keys, value_serde=values, **named(op))
 
+    def _process(self, op: Op) -> Handle:
+        n, values = self._in(op), value_serde(op, self._in(op).value_serde)
+        made = n.dsl.process(Supplier(op, n.key_serde), key_serde=n.key_serde, value_serde=values, **named(op))
+        return Handle(made, n.key_serde, values)
+
+    def _process_values(self, op: Op) -> Handle:
+        n, stores = self._in(op), [op["store"]] if "store" in op else []
+        made = n.dsl.process_values(values_supplier(op), *stores, value_serde=JSON, **named(op))
+        return Handle(made, n.key_serde, JSON)
+
     def _to_table(self, op: Op) -> Handle:
         n = self._in(op)
         made = n.dsl.to_table(
@@ -219,9 +252,11 @@ class Build:
         return Handle(made, keys, values)
 
     def _windowed_by(self, op: Op) -> Handle:
-        n, window = self._in(op), op["window"]
-        windows = TimeWindows(window["size"], window.get("advance", window["size"]), window.get("grace", 0))
-        return Handle(n.dsl.windowed_by(windows), n.key_serde, n.value_serde, windows)
+        n, windows = self._in(op), windows_of(op["window"])
+        made = n.dsl.windowed_by(windows)
+        if "emit" in op:
+            made = made.emit_strategy(EmitStrategy(op["emit"]))
+        return Handle(made, n.key_serde, n.value_serde, windows)
 
     def _aggregate(self, op: Op) -> Handle:
         n, kind = self._in(op), op["op"]
@@ -236,23 +271,98 @@ class Build:
         else:
             values, start = value_serde(op), op["init"]
             functions = [function(op[what], "key", "value", "agg") for what in ("fn", "subtractor") if what in op]
+            if "merger" in op:
+                functions.append(function(op["merger"], "key", "agg", "other"))
             made = n.dsl.aggregate(lambda: start, *functions, value_serde=values, **options)
         keys = n.key_serde
-        if n.windows is not None:
-            keys = serdes.time_windowed(keys, timedelta(milliseconds=n.windows.size_ms))
+        if isinstance(n.windows, SessionWindows):
+            keys = serdes.session_windowed(keys)
+        elif n.windows is not None:
+            keys = time_windowed_ms(keys, n.windows.size_ms)
         return Handle(made, keys, values)
+
+    def _cogroup(self, op: Op) -> Handle:
+        inputs = [(self._handles[each["in"]], function(each["fn"], "key", "value", "agg")) for each in op["inputs"]]
+        first, aggregator = inputs[0]
+        cogrouped = first.dsl.cogroup(aggregator)
+        for grouped, aggregator in inputs[1:]:
+            cogrouped = cogrouped.cogroup(grouped.dsl, aggregator)
+        return Handle(cogrouped, first.key_serde, JSON)
+
+    def _suppress(self, op: Op) -> Handle:
+        n = self._in(op)
+        made = n.dsl.suppress(suppressed(op), **named(op))
+        return Handle(made, n.key_serde, n.value_serde)
 
     def _join(self, op: Op) -> Handle:
         left, right = (self._handles[name] for name in op["in"])
+        if hasattr(left.dsl, "to_stream"):
+            return self._join_tables(op, left, right)
         values, joiner = value_serde(op), function(op["joiner"], "key", "left", "right")
+        if "window" in op:
+            return self._join_streams(op, left, right)
         selector = {"key_selector": function(op["key"], "key", "value")} if "key" in op else {}
         method = left.dsl.join if op["op"] == "join" else left.dsl.left_join
-        made = method(right.dsl, joiner, with_key=True, value_serde=values, **selector, **named(op))
+        grace = {"grace": timedelta(milliseconds=op["grace"])} if "grace" in op else {}
+        made = method(right.dsl, joiner, with_key=True, value_serde=values, **selector, **grace, **named(op))
         return Handle(made, left.key_serde, values)
+
+    def _join_streams(self, op: Op, left: Handle, right: Handle) -> Handle:
+        values, joiner = value_serde(op), function(op["joiner"], "key", "left", "right")
+        window = op["window"]
+        made = getattr(left.dsl, op["op"])(
+            right.dsl,
+            joiner,
+            JoinWindows(window["before"], window["after"], window.get("grace", 0)),
+            with_key=True,
+            key_serde=left.key_serde,
+            this_value_serde=left.value_serde,
+            other_value_serde=right.value_serde,
+            value_serde=values,
+            **{name: op[name] for name in ("name", "store") if name in op},
+        )
+        return Handle(made, left.key_serde, values)
+
+    def _join_tables(self, op: Op, left: Handle, right: Handle) -> Handle:
+        joiner, store = function(op["joiner"], "left", "right"), materialized(op)
+        # A table operation without a store takes no serde in Java.
+        values = value_serde(op) if store else JSON
+        method, foreign_key = getattr(left.dsl, op["op"]), {}
+        if "fk" in op:
+            foreign_key = {"foreign_key": function(op["fk"], "key", "value")}
+        made = method(right.dsl, joiner, value_serde=values, **foreign_key, **named(op), **store)
+        return Handle(made, left.key_serde, values)
+
+
+def windows_of(window: Op) -> FixedWindows | SessionWindows:
+    grace = window.get("grace", 0)
+    if window["type"] == "session":
+        return SessionWindows(window["gap"], grace)
+    if window["type"] == "sliding":
+        return SlidingWindows(window["diff"], grace)
+    if window["type"] == "unlimited":
+        return UnlimitedWindows(window.get("start", 0))
+    return TimeWindows(window["size"], window.get("advance", window["size"]), grace)
 
 
 def named(op: Op) -> dict[str, Any]:
     return {"name": op["name"]} if "name" in op else {}
+
+
+def suppressed(op: Op) -> Suppressed:
+    strict = op["until"] == "window_closes" or op.get("when_full") == "shut_down"
+    if "max_records" in op:
+        buffer: BufferConfig = BufferConfig.max_records(op["max_records"])
+    elif "max_bytes" in op:
+        buffer = BufferConfig.max_bytes(op["max_bytes"])
+    else:
+        buffer = BufferConfig.unbounded()
+    if not strict:
+        return Suppressed.until_time_limit(timedelta(milliseconds=op["time_limit"]), buffer)
+    full = buffer.shut_down_when_full()
+    if op["until"] == "window_closes":
+        return Suppressed.until_window_closes(full)
+    return Suppressed.until_time_limit(timedelta(milliseconds=op["time_limit"]), full)
 
 
 def pair(op: Op) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -276,12 +386,21 @@ def consumed(op: Op) -> dict[str, Any]:
     return named(op) | ({"timestamp_extractor": extractor(op["ts"])} if "ts" in op else {})
 
 
+def log_and_skip(key: Any, value: Any, timestamp: int, partition_time: int) -> int:
+    return timestamp
+
+
 def extractor(spec: Any) -> Callable[[Any, Any, int, int], int] | None:
     if spec == "record":
         return None
     if spec == "log_and_skip":
-        return lambda key, value, timestamp, partition_time: timestamp
-    field, invalid = spec["field"], spec.get("invalid", "skip")
+        return log_and_skip
+    return by_field(spec["field"], spec.get("invalid", "skip"))
+
+
+@cache
+def by_field(field: str, invalid: str) -> Callable[[Any, Any, int, int], int]:
+    """The same function for the same operation: two streams of a topic need one extractor."""
 
     def extract(_: Any, value: Any, timestamp: int, partition_time: int) -> int:
         member = value.get(field) if isinstance(value, dict) else None
@@ -297,6 +416,8 @@ def materialized(op: Op, *, always: bool = False) -> dict[str, Any]:
     options: dict[str, Any] = {"store": op.get("store", True)}
     if "retention" in op:
         options["retention"] = timedelta(milliseconds=op["retention"])
+    if "versioned" in op:
+        options["versioned"] = timedelta(milliseconds=op["versioned"])
     if "store_type" in op:
         options["in_memory"] = op["store_type"] == "in_memory"
     return options | {name: op[name] for name in ("caching", "logging") if name in op}

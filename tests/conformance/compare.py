@@ -71,8 +71,9 @@ def error(result: Result) -> int | None:
 
 def stores(result: Result) -> dict[str, list[str]]:
     """For each store its rows; those of a windowed store in an order of ours."""
-    rows = {name: [canonical(row) for row in store] for name, store in result.get("stores", {}).items()}
-    windowed = {name for name, store in result.get("stores", {}).items() if any(_is_windowed(row) for row in store)}
+    listed = {**result.get("stores", {}), **result.get("internal_stores", {})}
+    rows = {name: [canonical(row) for row in store] for name, store in listed.items()}
+    windowed = {name for name, store in listed.items() if any(_is_windowed(row) for row in store)}
     return {name: sorted(store) if name in windowed else store for name, store in rows.items()}
 
 

@@ -44,6 +44,13 @@ MISSING = {
 
 
 OTHER_ORDER = {
+    "agg-fan-out-keys",
+    "agg-fan-out-keys-cached",
+    "driver-tie-order-mixed-timestamps",
+    "driver-tie-order-several-records",
+    "join-fk-inner-named-cached",
+    "join-fk-left-named-cached",
+    "repartition-flags",
     "repartition-null-keys-left-join-and-count",
     "stateless-headers",
     "stateless-multi-topic-source",

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.conformance.compare import RESULTS, Result, differences, outputs
 from tests.conformance.driver import Driver
@@ -30,13 +32,45 @@ TRACES: dict[str, Any] = json.loads((Path(__file__).parent / "golden_traces.json
 RUN = [name for name in SUPPORTED if not refused(name)]
 FAILING = {name for name in RUN if "error" in expected(name)}
 CACHED = [name for name in RUN if int(SCENARIOS[name].get("config", {}).get("statestore.cache.max.bytes", 0)) > 0]
-BATCHED = [name for name in RUN if name not in FAILING and name not in CACHED]
+BY_FOREIGN_KEY = [name for name in RUN if any("fk" in op for op in SCENARIOS[name]["topology"])]
+"""A left row meets its right row by way of two topics, on which the records of a batch overtake one another.
+
+An answer to a left row that was changed since is left out, and the answer to the changed row is on its way. So in
+batches fewer results come out, more answers are counted as dropped, and only the last value of each key is sure.
+"""
+ORDER_OF_QUEUES = {name for name in RUN if name.startswith("driver-tie-order")} | {
+    "join-stream-stream-self-merge-ties",
+    "naming-generated-everywhere",
+    "naming-user-names-everywhere",
+}
+"""Several queues hold records of one time: which comes first depends on when they came, so on the batches.
+
+Or records meet that came by way of several topics, where those of a batch overtake one another.
+"""
+BATCHED = [name for name in RUN if name not in {*FAILING, *CACHED, *BY_FOREIGN_KEY, *ORDER_OF_QUEUES}]
+COMMITS_ELSEWHERE = {"agg-fan-out-keys-cached"}
+"""With a cache above repartition topics: a batch of the source is committed before what it wrote there is taken."""
 
 SIZES = pytest.mark.parametrize(("on_disk", "batch_rows"), [(True, 3), (False, 1_000_000)], ids=["small", "large"])
 """Small batches with a commit after each, so that the next one reads from RocksDB; and everything in one."""
 
 
 TIME_BEGINS_ANEW = {
+    "processor-buffer-stream-time",
+    "processor-buffer-wall-clock",
+    "processor-punctuation-shared-task",
+    "processor-wall-clock-and-records",
+    "suppress-cogroup",
+    "suppress-final-hopping",
+    "suppress-final-session",
+    "suppress-final-sliding",
+    "suppress-final-tumbling",
+    "suppress-map-values-before",
+    "suppress-max-records-three",
+    "suppress-named",
+    "suppress-then-group",
+    "suppress-then-join",
+    "suppress-time-limit",
     "time-extractor-drives-windows",
     "window-hopping-aggregate-order",
     "window-hopping-cached",
@@ -47,15 +81,34 @@ TIME_BEGINS_ANEW = {
     "window-rekey-output",
     "window-result-regrouped",
     "window-retention-longer",
+    "window-session-aggregate-order",
+    "window-session-cached",
+    "window-session-closing-boundary",
+    "window-session-count-grace",
+    "window-session-count-no-grace",
+    "window-session-in-memory",
+    "window-session-reduce",
+    "window-sliding-aggregate-order",
+    "window-sliding-cached",
+    "window-sliding-closing-boundary",
+    "window-sliding-count-grace",
+    "window-sliding-count-no-grace",
+    "window-sliding-emit-final-no-grace",
+    "window-sliding-in-memory",
+    "window-sliding-reduce",
     "window-tumbling-aggregate-order",
     "window-tumbling-cached",
     "window-tumbling-closing-boundary",
     "window-tumbling-count-grace",
     "window-tumbling-count-no-grace",
+    "window-tumbling-emit-final-no-grace",
     "window-tumbling-in-memory",
     "window-tumbling-reduce",
 }
-"""Scenarios with a late record: an operator's own time begins anew after a crash, as in Java, so it is late no more."""
+"""Scenarios with a late record: an operator's own time begins anew after a crash, as in Java, so it is late no more.
+
+And scenarios with punctuators: a schedule begins anew, too, and then waits for a whole interval or fires at once.
+"""
 
 STORES = pytest.mark.parametrize("on_disk", [False, True], ids=["memory", "rocksdb"])
 
@@ -70,9 +123,28 @@ def written(driver: Driver) -> dict[str, Any]:
     return driver.trace
 
 
+def folded(driver: Driver) -> dict[str, Any]:
+    """The same, but of topics that are written at commits only what compaction leaves."""
+    topics = dict(written(driver))
+    for topic in topics.keys() & driver.logged_at_commits:
+        last = {row[0]: row[1:] for row in topics[topic]}
+        topics[topic] = {key: row for key, row in last.items() if row[0] is not None}
+    return topics
+
+
+def last_values(result: Result) -> dict[str, dict[str, Any]]:
+    """For each topic and store the last value of each key, deletions left out."""
+    topics = {topic: {row[0]: row[1] for row in rows} for topic, rows in without_steps(result).items()}
+    tables = {name: {str(row[0]): row[1:-1] for row in rows} for name, rows in result["stores"].items()}
+    return tables | {
+        topic: {key: value for key, value in rows.items() if value != "null"} for topic, rows in topics.items()
+    }
+
+
 def longest_group(name: str) -> int:
     """How many consecutive steps go to one topic."""
-    return max(len(list(group)) for _, group in groupby(SCENARIOS[name]["steps"], lambda step: step["topic"]))
+    groups = groupby(SCENARIOS[name]["steps"], lambda step: step.get("topic"))
+    return max(len(list(group)) for topic, group in groups if topic is not None)
 
 
 @STORES
@@ -99,12 +171,31 @@ def test_results_are_those_of_kafka_streams_when_records_come_in_batches(
     assert without_steps(ours) == without_steps(theirs)
     assert differences(theirs, ours, ["error", "stores", "dropped"]) == {}
     single.result()
-    assert written(driver) == written(single)
+    assert folded(driver) == folded(single)
     assert driver.largest_run > 1 or driver.record_order or longest_group(name) == 1
 
 
+@settings(max_examples=150, deadline=None)
+@given(name=st.sampled_from(BATCHED), sizes=st.lists(st.integers(1, 7), min_size=1, max_size=6))
+def test_results_are_those_of_kafka_streams_however_records_are_cut_into_batches(name: str, sizes: list[int]) -> None:
+    ours = Driver(SCENARIOS[name], sizes=sizes).result()
+    theirs = expected(name)
+    assert without_steps(ours) == without_steps(theirs)
+    assert differences(theirs, ours, ["stores", "dropped"]) == {}
+
+
 @SIZES
-@pytest.mark.parametrize("name", CACHED)
+@pytest.mark.parametrize("name", [name for name in BY_FOREIGN_KEY if name not in FAILING])
+def test_last_results_are_those_of_kafka_streams_when_foreign_key_joins_take_batches(
+    name: str, batch_rows: int, on_disk: bool
+) -> None:
+    driver = Driver(SCENARIOS[name], on_disk=on_disk, batch_rows=batch_rows)
+    assert last_values(driver.result()) == last_values(expected(name))
+    assert driver.largest_run > 1
+
+
+@SIZES
+@pytest.mark.parametrize("name", [name for name in CACHED if name not in COMMITS_ELSEWHERE])
 def test_results_are_those_of_single_records_when_batches_meet_a_cache(
     name: str, batch_rows: int, on_disk: bool
 ) -> None:
@@ -113,7 +204,7 @@ def test_results_are_those_of_single_records_when_batches_meet_a_cache(
     ours, theirs = driver.result(), single.result()
     assert without_steps(ours) == without_steps(theirs)
     assert differences(theirs, ours, ["error", "stores", "dropped"]) == {}
-    assert written(driver) == written(single)
+    assert folded(driver) == folded(single)
     assert (driver.largest_run > 1, single.largest_run) == (True, 1)
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from streamlib import StreamsBuilder, TimeWindows, serdes
+from streamlib import EmitStrategy, StreamsBuilder, TimeWindows, serdes
 from streamlib.record import Windowed
 
 TEXT = {"key_serde": serdes.STRING, "value_serde": serdes.STRING}
@@ -232,6 +232,29 @@ async def test_stream_time_survives_a_restart(app) -> None:
     await app.produce("in", [("a", "y", 1)])
     await app.run(topology, "in")
     assert seen == [-1, 700]
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 20])
+async def test_final_results_come_once_when_the_worker_restarts(app, cache_bytes) -> None:
+    builder = StreamsBuilder("final")
+    (
+        builder.stream("in", **TEXT)
+        .group_by_key()
+        .windowed_by(TimeWindows.of(timedelta(milliseconds=10)))
+        .emit_strategy(EmitStrategy.ON_WINDOW_CLOSE)
+        .count(store="counts", retention=timedelta(seconds=1))
+        .to_stream()
+        .map(lambda key, count: (f"{key.key}@{key.start}", str(count)), name="readable")
+        .to("out", key_serde=serdes.STRING, value_serde=serdes.STRING)
+    )
+    topology = builder.build()
+    await app.create(1, "in", "out")
+    settings = {"statestore_cache_max_bytes": cache_bytes, "emit_interval_ms": 0}
+    await app.produce("in", [("a", "v", 1), ("b", "v", 2), ("a", "v", 11)])
+    await app.run(topology, "in", **settings)
+    await app.produce("in", [("a", "v", 12), ("a", "v", 20)])
+    await app.run(topology, "in", worker="w1", **settings)
+    assert [(k, v) for k, v, _ in await app.read("out")] == [(b"a@0", b"1"), (b"b@0", b"1"), (b"a@10", b"2")]
 
 
 def test_a_windowed_key_prints_as_in_java() -> None:

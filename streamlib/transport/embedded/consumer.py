@@ -78,6 +78,12 @@ class EmbeddedConsumer:
         """The partitions are about to go: return no more records."""
         self._held = True
 
+    def subscribe(self, topics: frozenset[str]) -> None:
+        """As a member: read these topics from now on; the group rebalances."""
+        if self._membership is None:
+            raise _groupless()
+        self._membership.subscribe(topics)
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read exactly these partitions, from these offsets."""
         self.own(positions)

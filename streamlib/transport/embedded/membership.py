@@ -7,6 +7,7 @@ Next: `consumer`, which returns records of the partitions owned here.
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from streamlib.clock import Clock
@@ -60,6 +61,11 @@ class Membership:
     def start(self) -> None:
         """Begin to join."""
         self._tasks = [asyncio.ensure_future(self._live()), asyncio.ensure_future(self._keep_alive())]
+
+    def subscribe(self, topics: frozenset[str]) -> None:
+        """Have the group share out these topics; joins again soon."""
+        self._options = replace(self._options, topics=topics)
+        self._broker.changed.ring()
 
     async def leave(self) -> None:
         """Leave the group at once; the listener is not called."""

@@ -83,6 +83,10 @@ class KafkaConsumer:
             await self._client.close()
         self._membership, self._fetcher, self._client = None, None, None
 
+    def subscribe(self, topics: frozenset[str]) -> None:
+        """As a member: read these topics from now on; the group rebalances."""
+        self._member().subscribe(topics)
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Without a group: read exactly these partitions, from these offsets."""
         if self._group is not None:

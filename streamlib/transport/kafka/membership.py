@@ -147,8 +147,14 @@ class Membership:
             assignors=(self._assignor,),
         )
         self._listener.coordinator = self._coordinator
-        subscriptions.subscribe(topics=set(options.topics), listener=self._listener)
-        client.set_topics(options.topics)
+        self._client = client
+        self._subscriptions = subscriptions
+        self.subscribe(options.topics)
+
+    def subscribe(self, topics: frozenset[str]) -> None:
+        """Read these topics from now on; aiokafka joins again when it notices."""
+        self._subscriptions.subscribe(topics=set(topics), listener=self._listener)
+        self._client.set_topics(topics)
 
     def check(self) -> None:
         """Raise what went wrong in the background since the last call: the assignor, a callback, the group protocol."""

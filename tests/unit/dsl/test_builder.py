@@ -44,8 +44,8 @@ def test_every_mistake_is_reported_when_a_topology_has_many() -> None:
     assert raised.value.problems == (
         "\"orders\": <class 'str'> is not a serde, use one of streamlib.serdes (STRING, INT64, JSON, json(Type)...)",
         "the topic name 'bad topic' cannot be used: only ASCII letters, digits, '.', '_' and '-' are allowed",
-        'the store "counts" keeps windows for 1000 ms, but size and grace make 60000 ms: '
-        "give it a longer retention, or none",
+        'the store "counts" keeps windows for 1000 ms, but TimeWindows(size_ms=60000, advance_ms=60000, grace_ms=0) need '
+        "60000 ms: give it a longer retention, or none",
         '"join" combines streams or tables of two builders: make both with one StreamsBuilder',
         '"orders" is read by sources with different lists of topics (in, KSTREAM-SOURCE-0000000007): '
         "give all of them the same list, or branch off one stream",
@@ -136,14 +136,14 @@ def test_a_join_is_refused_when_it_is_with_something_else() -> None:
     stream = builder.stream("in", **TEXT)
     table = builder.table("t", **TEXT, store="t")
     rates = builder.global_table("g", **TEXT, store="g")
-    stream.join(stream, lambda a, b: a)  # type: ignore[call-overload]
+    stream.join("t", lambda a, b: a)  # type: ignore[call-overload]
     stream.join(table, lambda a, b: a, key_selector=lambda k, v: k)  # type: ignore[call-overload]
     stream.join(rates, lambda a, b: a, name="lookup")  # type: ignore[call-overload]
     stream.group_by_key().windowed_by(timedelta(minutes=1)).count(store="c")  # type: ignore[arg-type]
     assert [problem.partition(", got")[0] for problem in problems(builder)] == [
-        "a stream can be joined with a KTable or a GlobalKTable",
+        "a stream can be joined with a KStream, a KTable or a GlobalKTable",
         "a join with a table is by key: leave out key_selector, use select_key",
-        "windowed_by needs TimeWindows.of(timedelta(...))",
+        "windowed_by needs windows, e.g. TimeWindows.of(timedelta(...))",
         '"lookup" needs a function as its key_selector',
     ]
 

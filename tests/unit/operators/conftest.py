@@ -1,6 +1,6 @@
 """Builds one operator, or the region below one node, with real stores; what it forwards is kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,11 @@ from streamlib.errors import ProcessingError
 from streamlib.metrics import Metrics
 from streamlib.operators.base import Forward
 from streamlib.operators.fusion import fuse
+from streamlib.operators.session_rows import session_rows
 from streamlib.operators.table_rows import TableRows
 from streamlib.operators.wiring import Wiring
-from streamlib.record import ChangeBatch, RecordBatch
+from streamlib.record import ChangeBatch, Headers, RecordBatch, TopicPartition
+from streamlib.runtime.lowering import GETTERS
 from streamlib.serdes import JSON, STRING
 from streamlib.state.cache import WriteCache
 from streamlib.state.memory import MemoryEngine
@@ -32,9 +34,17 @@ def store_spec(name: str, **changes: Any) -> StoreSpec:
 @dataclass
 class Changelog:
     rows: list[tuple[bytes, bytes | None, int]] = field(default_factory=list)
+    headers: list[Headers] = field(default_factory=list)
 
-    def append(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
+    def append(
+        self,
+        keys: list[bytes],
+        values: list[bytes | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
         self.rows.extend(zip(keys, values, timestamps, strict=True))
+        self.headers.extend([()] * len(keys) if headers is None else headers)
 
 
 @dataclass
@@ -49,7 +59,11 @@ class Site:
     changelog: Changelog = field(default_factory=Changelog)
     clock: ManualClock = field(default_factory=ManualClock)
     emit_interval_ms: int = 0
+    partition: int = 0
     stream_time: int = -1
+    processor_metadata: dict[str, int] = field(default_factory=dict)
+    tp: TopicPartition | None = TopicPartition("in", 0)
+    inputs: Mapping[str, TopicPartition] = field(default_factory=lambda: {"in": TopicPartition("in", 0)})
 
     @property
     def errors(self) -> "Site":
@@ -80,17 +94,21 @@ class Site:
         """The operator of a node whose stores are described by ``spec`` and ``specs``; they share a changelog."""
         self.tables: dict[str, TableRows] = {}
         self.stores: dict[str, Any] = {}
-        for each in [*([] if spec is None else [spec]), *specs]:
+        described = {each.name: each for each in [*([] if spec is None else [spec]), *specs]}
+        for each in described.values():
             self.stores[each.name] = store = open_store(each, MemoryEngine(), self.changelog)
             if not each.is_table:
                 continue
+            send_old = getattr(node, "send_old", False)
+            if each.kind == "session":
+                self.tables[each.name] = session_rows(each, store, cache_bytes=cache_bytes, send_old=send_old)
+                continue
             cache: WriteCache[Any] | None = None
             if cache_bytes:
-                send_old = getattr(node, "send_old", False)
                 cache = WriteCache(store, each.value_serde, max_bytes=cache_bytes, send_old=send_old)
             self.tables[each.name] = TableRows(each, store, cache)
-        topology = Topology("test", {each.name: each for each in [*others, node]}, {}, ())
-        return builder(node, Wiring(topology, self, self.tables, self.stores, self.out.append))
+        topology = Topology("test", {each.name: each for each in [*others, node]}, described, ())
+        return builder(node, Wiring(topology, self, self.tables, self.stores, self.out.append, GETTERS))
 
     def fuse(self, *nodes: Node, file_name: str = "<streamlib subtopology 0 source>") -> Forward:
         """The region below the node ``source``, which is added; rows of an exit go to ``sent``."""

@@ -45,6 +45,14 @@ def test_a_filter_forgets_old_values_when_nobody_below_wants_them(site, changes)
     assert batch.olds is None
 
 
+def test_what_is_not_the_latest_is_still_told_apart_behind_a_filter(site, changes):
+    batch = changes(("a", 1, None, 1), ("a", 5, None, 2), ("b", 6, None, 3))
+    batch.latest = [True, False, True]
+    site.build(table_step, big(send_old=True)).process(batch)
+    [out] = site.out
+    assert (out.values, out.latest) == ([5, 6], [False, True])
+
+
 @pytest.mark.parametrize("send_old", [False, True])
 def test_a_stored_filter_takes_old_values_from_its_store(site, spec, changes, send_old):
     operator = site.build(table_step, big("f", send_old=send_old), spec=spec("f"))

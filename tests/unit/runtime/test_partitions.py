@@ -45,6 +45,19 @@ def test_repartition_topics_that_feed_each_other_are_a_mistake() -> None:
         resolve_partitions(plan, {})
 
 
+@pytest.mark.parametrize(("left", "right"), [(2, 6), (6, 2), (3, 3)])
+def test_the_topics_of_a_foreign_key_join_are_as_wide_as_the_tables_they_lead_to(left: int, right: int) -> None:
+    plan = topology(
+        sub(0, ("l", "back"), ("there", "result")),
+        sub(1, ("r", "there"), ("back",)),
+        sub(2, ("result",)),
+        repartition={"there": None, "back": None, "result": None},
+        joined=[{"r", "there"}, {"l", "back"}],
+    )
+    wanted = {"l": left, "r": right, "there": right, "back": left, "result": max(left, right)}
+    assert resolve_partitions(plan, {"l": left, "r": right}) == wanted
+
+
 def test_a_repartition_topic_takes_the_width_of_what_it_is_joined_with() -> None:
     plan = topology(sub(0, ("a",), ("r",)), sub(1, ("r", "b")), repartition={"r": None}, joined=[{"r", "b"}])
     assert resolve_partitions(plan, {"a": 2, "b": 6})["r"] == 6

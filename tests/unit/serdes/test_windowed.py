@@ -14,6 +14,7 @@ SESSION = serdes.session_windowed(serdes.STRING)
     ("serde", "key", "data"),
     [
         (TIME, Windowed("k", 1000, 1500), "6b00000000000003e8"),
+        (serdes.time_windowed(serdes.STRING, None), Windowed("k", 7, 2**63 - 1), "6b0000000000000007"),
         (SESSION, Windowed("k", 5, 17), "6b00000000000000110000000000000005"),
     ],
 )

@@ -1,8 +1,9 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from streamlib.record import Headers
 from streamlib.state.base import Engine
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.rocksdb import RocksEngine, RocksMemory
@@ -15,11 +16,19 @@ class RecordedChangelog:
         self.keys: list[bytes] = []
         self.values: list[bytes | None] = []
         self.timestamps: list[int] = []
+        self.headers: list[Headers] = []
 
-    def append(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
+    def append(
+        self,
+        keys: list[bytes],
+        values: list[bytes | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
         self.keys += keys
         self.values += values
         self.timestamps += timestamps
+        self.headers += [()] * len(keys) if headers is None else headers
 
     @property
     def records(self) -> list[tuple[bytes, bytes | None, int]]:

@@ -148,3 +148,11 @@ def test_deleted_rows_stay_away_when_most_of_a_table_is_deleted(engine: Engine) 
     engine.write({"t": {keys[20]: b"again"}}, {})
     assert list(engine.scan("t", None, None)) == [*((key, b"v") for key in keys[:10]), (keys[20], b"again")]
     assert engine.get("t", keys[30]) is None
+
+
+def test_ranges_are_read_together_when_many_are_asked_for(table: Engine) -> None:
+    ranges = [(b"b", b"c"), (b"x", b"y"), (b"", b"\xff\xff"), (b"b", b"c")]
+    assert table.scan_many("t", ranges) == [list(table.scan("t", start, end)) for start, end in ranges]
+    assert table.scan_many("t", []) == []
+    with pytest.raises(StateStoreError, match='no table "u"'):
+        table.scan_many("u", ranges)

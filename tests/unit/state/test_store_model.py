@@ -33,7 +33,9 @@ class Changelog:
     def __init__(self) -> None:
         self.records: list[tuple[bytes, bytes | None, int]] = []
 
-    def append(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
+    def append(
+        self, keys: list[bytes], values: list[bytes | None], timestamps: list[int], headers: object = None
+    ) -> None:
         self.records += zip(keys, values, timestamps, strict=True)
 
 

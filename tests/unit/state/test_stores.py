@@ -45,9 +45,7 @@ def test_stores_of_similar_names_are_apart_in_one_engine(engine: Engine) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"timestamped": False}, "store 'counts': there is no key_value store without timestamps"),
         ({"kind": "window", "retain_duplicates": True}, "there is no window store that retains duplicates"),
-        ({"kind": "session"}, "store 'counts': there is no store of kind 'session'"),
     ],
 )
 def test_error_names_the_store_when_its_kind_is_unknown(engine: Engine, change: dict, message: str) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,6 +20,9 @@ from streamlib.topology.nodes import (
     TableSource,
     TableToStream,
 )
+from streamlib.topology.processor_nodes import ProcessorNode
+from streamlib.topology.suppress_nodes import TableSuppress
+from streamlib.topology.table_join_nodes import TableJoin, TableJoinMerge
 from streamlib.topology.topology import Topology
 
 
@@ -43,6 +47,14 @@ def join(name: str, *parents: str, on: str, store: str) -> StreamTableJoin:
     return StreamTableJoin(name=name, parents=parents, table=on, joiner=max, stores=(store,))
 
 
+def table_join(name: str, parent: str, *, on: str, store: str) -> TableJoin:
+    return TableJoin(name=name, parents=(parent,), table=on, joiner=max, stores=(store,))
+
+
+def held(name: str, parent: str) -> TableSuppress:
+    return TableSuppress(name=name, parents=(parent,), buffer="b", stores=("b",), wait_ms=5)
+
+
 def plan(*nodes: Node) -> Topology:
     sources: list[Any] = [
         Source(name=name, topics=(name,), key_serde=STRING, value_serde=JSON) for name in ("source", "other")
@@ -51,6 +63,18 @@ def plan(*nodes: Node) -> Topology:
 
 
 SEPARATE = {
+    "a processor above a suppressed table": plan(
+        ProcessorNode(name="p", parents=("source",), supplier=object),
+        table("t", "p"),
+        held("h", "t"),
+        TableToStream(name="ts", parents=("h",)),
+        sink("out", "ts"),
+    ),
+    "a processor below a join that does not wait": plan(
+        table("t", "other"),
+        join("j", "source", on="t", store="t"),
+        ProcessorNode(name="p", parents=("j",), supplier=object),
+    ),
     "one chain": plan(
         through("m", "source"), count("c", "m", store="s"), TableToStream(name="ts", parents=("c",)), sink("out", "ts")
     ),
@@ -77,10 +101,32 @@ SEPARATE = {
     "two joins with one table": plan(
         table("t", "other"), join("j", "source", on="t", store="t"), join("k", "j", on="t", store="t"), sink("out", "k")
     ),
+    "two joins of the source's table with one table of another": plan(
+        table("t", "source", store="s"),
+        table("u", "other", store="o"),
+        table_join("j", "t", on="u", store="o"),
+        table_join("k", "u", on="t", store="s"),
+        TableJoinMerge(name="m", parents=("j", "k"), store="r", stores=("r",)),
+        table_join("j2", "m", on="u", store="o"),
+        TableJoinMerge(name="m2", parents=("j2",)),
+        TableToStream(name="ts", parents=("m2",)),
+        sink("out", "ts"),
+    ),
     "two sinks to one topic from two sources": plan(sink("a", "source", topic="x"), sink("b", "other", topic="x")),
 }
 
 INTERFERING = {
+    "a processor below a suppressed table": plan(
+        table("t", "source"),
+        held("h", "t"),
+        TableToStream(name="ts", parents=("h",)),
+        ProcessorNode(name="p", parents=("ts",), supplier=object),
+    ),
+    "a processor below a join that waits": plan(
+        table("t", "other"),
+        replace(join("j", "source", on="t", store="t"), grace_ms=5),
+        ProcessorNode(name="p", parents=("j",), supplier=object),
+    ),
     "a join with the stream's own table": plan(
         table("t", "source"), join("j", "source", on="t", store="t"), sink("out", "j")
     ),
@@ -89,6 +135,19 @@ INTERFERING = {
         TableFilter(name="f", parents=("t",), predicate=max),
         join("j", "source", on="f", store="t"),
         sink("out", "j"),
+    ),
+    "a table joined with itself": plan(
+        table("t", "source"),
+        table_join("j", "t", on="t", store="t"),
+        table_join("k", "t", on="t", store="t"),
+        TableJoinMerge(name="m", parents=("j", "k")),
+    ),
+    "a table joined with an aggregation of the same source": plan(
+        table("t", "source"),
+        count("c", "source", store="s"),
+        table_join("j", "t", on="c", store="s"),
+        table_join("k", "c", on="t", store="t"),
+        TableJoinMerge(name="m", parents=("j", "k")),
     ),
     "a join with an aggregation of its own result": plan(
         join("j", "source", on="c", store="s"), count("c", "j", store="s"), sink("out", "j")

@@ -1,0 +1,314 @@
+"""The write cache of session stores: at a commit one store write and one update downstream for each changed session.
+
+Sessions are kept by plain key, so that finding those near a record takes no look-up in the store. An object of a
+session is changed in place, and where a session that the store has never had grows, the object is reused.
+Next: `operators/session_aggregate`, whose loop changes sessions.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeVar
+
+from streamlib.record import ChangeBatch, Headers, Windowed
+from streamlib.serdes.base import Serde
+from streamlib.state.session import SessionStore
+from streamlib.state.session_keys import session_store_key, split_session_store_key
+
+V = TypeVar("V")
+
+UNREAD: Final[Any] = object()
+"""Stands for a value of which only the row is at hand."""
+
+_ENTRY_OVERHEAD_BYTES = 450  # an object of 10 attributes, its numbers, and its places in lists and dicts
+_SAMPLED_SESSIONS = 32
+_ASSUMED_SESSION_BYTES = 700
+
+
+class Session:
+    """A session of one key.
+
+    Attributes:
+        key: The serialized plain key.
+        start: First millisecond.
+        end: Last millisecond.
+        value: The aggregate; None when the session is removed, `UNREAD` when it is only known as ``row``.
+        row: The serialized value, as far as ``value`` was not changed since.
+        name: The plain key as an object, of the last update.
+        timestamp: Of the record that updated it last.
+        headers: Likewise.
+        offset: Likewise, where that is known.
+        turn: Number of the last update; 0 for a session that came from the store.
+        stored: Whether the store may have it.
+    """
+
+    __slots__ = ("end", "headers", "key", "name", "offset", "row", "start", "stored", "timestamp", "turn", "value")
+
+    def __init__(self, key: bytes, start: int, end: int, value: Any, row: bytes | None = None) -> None:
+        self.key = key
+        self.start = start
+        self.end = end
+        self.value = value
+        self.row = row
+        self.name: Any = None
+        self.timestamp = 0
+        self.headers: Headers | None = None
+        self.offset: int | None = None
+        self.turn = 0
+        self.stored = row is not None
+
+    @property
+    def there(self) -> bool:
+        """Whether it was not removed."""
+        return self.value is not None
+
+
+_turn_of = attrgetter("turn")
+_bounds_of = attrgetter("end", "start")
+
+
+def loaded(store: SessionStore[Any], key: bytes) -> list[Session]:
+    """The sessions of a plain key that can be read in the store, in the order of time."""
+    return [Session(key, start, end, UNREAD, row) for start, end, row in store.find_rows(key)]
+
+
+def insert(sessions: list[Session], session: Session) -> None:
+    """Put a session in its place."""
+    place, bounds = len(sessions), (session.end, session.start)
+    while place and _bounds_of(sessions[place - 1]) > bounds:
+        place -= 1
+    sessions.insert(place, session)
+
+
+def drop(sessions: list[Session], session: Session) -> None:
+    """Take out a session, if it is there; recent ones, which are asked for most, are found first."""
+    for place in range(len(sessions) - 1, -1, -1):
+        if sessions[place] is session:
+            del sessions[place]
+            return
+
+
+def session_at(sessions: list[Session], start: int, end: int) -> Session | None:
+    """The session with exactly these bounds."""
+    for session in reversed(sessions):
+        if session.end < end:
+            return None
+        if session.end == end and session.start == start:
+            return session
+    return None
+
+
+class SessionCache(Generic[V]):
+    """Sessions updated since the last flush, over what the store has.
+
+    What was flushed stays here, as in Java's cache, and can still be found when the store does not give it any more,
+    because it is past the retention. Only when memory runs out is it forgotten.
+
+    Args:
+        store: What lies below.
+        serde: The store's value serde; tells whether values are immutable.
+        max_bytes: When the dirty sessions are estimated to take more, `is_full`.
+        send_old: Whether `flush` gives the values before the update.
+
+    Attributes:
+        dirty: Sessions updated since the last flush, each once.
+        max_entries: How many dirty sessions fit, and how many clean ones beside them; estimated anew at each flush.
+
+    Source: Kafka's ``CachingSessionStore``, ``NamedCache``.
+    """
+
+    def __init__(self, store: SessionStore[V], serde: Serde[V], *, max_bytes: int, send_old: bool = False) -> None:
+        self.dirty: list[Session] = []
+        self.max_entries = max_bytes // _ASSUMED_SESSION_BYTES
+        self._max_bytes = max_bytes
+        self._store = store
+        self._immutable = serde.immutable
+        self._send_old = send_old
+        self._sessions: dict[bytes, list[Session]] = {}
+        self._turn = 0
+        self._flushed_turn = 0
+        self._added = 0  # sessions taken into the cache since it was trimmed, at least as many as are there
+
+    def sessions_of(self, keys: Iterable[bytes]) -> dict[bytes, list[Session]]:
+        """The sessions of each plain key in the order of time, removed ones included: see `is_there`."""
+        if self._added > self.max_entries + len(self.dirty):
+            self._trim()
+        known, wanted = self._sessions, {}
+        for key in keys:
+            sessions = known.get(key)
+            if sessions is None:
+                known[key] = sessions = loaded(self._store, key)
+                self._added += len(sessions) + 1
+            wanted[key] = sessions
+        return wanted
+
+    def is_there(self, session: Session) -> bool:
+        """Whether a session can be found: those that came from the store only as long as the store has them."""
+        store = self._store
+        return session.there and (session.turn > 0 or session.end > store.observed_stream_time - store.retention_ms)
+
+    def value_of(self, session: Session) -> V:
+        """The aggregate, for the caller to change; a dirty one changes with it."""
+        value = session.value
+        if value is UNREAD:
+            assert session.row is not None
+            value = self._store.decode(session.key, session.row)
+            if self._immutable:
+                session.value = value
+        result: V = value
+        return result
+
+    def replace(self, gone: Sequence[Session], session: Session) -> None:
+        """Remove sessions, and put one of the same key that takes their place.
+
+        Args:
+            gone: Sessions that `sessions_of` gave.
+            session: The new one, with the name, timestamp and headers of the record that makes it.
+        """
+        sessions = self._sessions[session.key]
+        target = session_at(sessions, session.start, session.end)
+        for each in gone:
+            if each is target:
+                continue
+            if each.stored:
+                self._touch(each, None, session)
+                continue
+            drop(sessions, each)
+            if target is None:
+                target = each  # nobody has heard of it: it becomes the new session
+                target.start, target.end = session.start, session.end
+                insert(sessions, target)
+            else:
+                each.value = None
+        if target is None:
+            target = Session(session.key, session.start, session.end, None)
+            insert(sessions, target)
+            self._added += 1
+        self._touch(target, session.value, session)
+
+    def remove(self, gone: Sequence[Session], cause: Session) -> None:
+        """Remove sessions; ``cause`` has the name, timestamp and headers of the record that does it."""
+        for session in gone:
+            self._touch(session, None, cause)
+
+    def get_many(self, keys: list[bytes]) -> list[tuple[V, int] | None]:
+        """Values and ends of sessions, in the order of their store keys; the values are the caller's own."""
+        found: list[tuple[V, int] | None] = []
+        for store_key, stored in zip(keys, self._store.get_many(keys), strict=True):
+            session = self._find(store_key)
+            if session is None or session.turn == 0:
+                found.append(stored)
+            elif not session.there:
+                found.append(None)
+            else:
+                value: Any = self.value_of(session)
+                if not self._immutable and session.value is not UNREAD:
+                    (row,) = self._store.encode_many([store_key], [value])
+                    assert row is not None
+                    value = self._store.decode(store_key, row)
+                found.append((value, session.end))
+        return found
+
+    def scan(self) -> Iterator[tuple[bytes, V, int]]:
+        """All sessions that can be found as (store key, value, end), in no order; values are not the caller's own."""
+        cached = {
+            session_store_key(session.key, session.start, session.end): session
+            for sessions in self._sessions.values()
+            for session in sessions
+            if session.turn > 0
+        }
+        yield from (row for row in self._store.scan() if row[0] not in cached)
+        for key, session in cached.items():
+            if session.there:
+                yield key, self.value_of(session), session.end
+
+    def is_full(self) -> bool:
+        """Whether the dirty sessions are estimated to take more than ``max_bytes``: then flush. Ask once per batch."""
+        return len(self.dirty) > self.max_entries
+
+    def flush(self, limit: int | None = None) -> ChangeBatch | None:
+        """Write dirty sessions to the store and its changelog; the changes to forward, None when there are none.
+
+        Changes come in the order of the last update of their sessions, under `Windowed` keys and at the ends of the
+        sessions. A removal of a session that cannot be read in the store is neither written nor forwarded. The old
+        values are those the store had.
+
+        Args:
+            limit: Flush the first so many sessions only; None for all.
+        """
+        part = self._take(limit)
+        keys = [session_store_key(session.key, session.start, session.end) for session in part]
+        asked = [
+            key for key, each in zip(keys, part, strict=True) if self._send_old or (each.stored and not each.there)
+        ]
+        stored = dict(zip(asked, self._store.get_many(asked), strict=True))
+        observed, retention_ms = self._store.observed_stream_time, self._store.retention_ms
+        written: list[tuple[bytes, Session, V | None]] = []
+        for key, session in zip(keys, part, strict=True):
+            # Each update is a write of its own, after which older sessions may be past the retention.
+            row = stored.get(key) if session.end > observed - retention_ms else None
+            if not session.there:
+                drop(self._sessions[session.key], session)
+                if row is None or not session.stored:
+                    continue
+            written.append((key, session, None if row is None else row[0]))
+            observed = max(observed, session.end)
+        return self._write(written) if written else None
+
+    def discard(self) -> None:
+        """Forget everything: for when the work since the last commit is dropped, together with the store's own."""
+        self.dirty = []
+        self._sessions = {}
+        self._added = 0
+
+    def _write(self, written: list[tuple[bytes, Session, V | None]]) -> ChangeBatch:
+        keys, part, olds = map(list, zip(*written, strict=True))
+        values = [session.value for session in part]
+        rows = self._store.encode_many(keys, values)
+        self._store.put_rows(keys, rows, [session.timestamp for session in part])
+        for session, row in zip(part, rows, strict=True):
+            session.stored = True
+            if not self._immutable and row is not None:
+                session.value, session.row = UNREAD, row  # the object goes down the plan
+        self._measure(keys, rows)
+        headers = [session.headers or () for session in part]
+        changes = ChangeBatch(
+            [Windowed(session.name, session.start, session.end) for session in part],
+            values,
+            [session.end for session in part],
+            headers=headers if any(headers) else None,
+            olds=olds if self._send_old else None,
+        )
+        changes.store_keys = keys
+        return changes
+
+    def _touch(self, session: Session, value: V | None, cause: Session) -> None:
+        """Update a session, or remove it (None); nothing below hears of it before the next flush."""
+        if session.turn <= self._flushed_turn:
+            self.dirty.append(session)
+        self._turn += 1
+        session.value, session.row, session.turn = value, None, self._turn
+        session.name, session.timestamp, session.headers = cause.name, cause.timestamp, cause.headers
+
+    def _find(self, store_key: bytes) -> Session | None:
+        key, start, end = split_session_store_key(store_key)
+        return session_at(self._sessions.get(key, []), start, end)
+
+    def _take(self, limit: int | None) -> list[Session]:
+        """The sessions to flush, clean from now on."""
+        self.dirty.sort(key=_turn_of)
+        part = self.dirty if limit is None else self.dirty[:limit]
+        self.dirty = [] if limit is None else self.dirty[limit:]
+        if part:
+            self._flushed_turn = part[-1].turn
+        return part
+
+    def _trim(self) -> None:
+        """Forget the sessions of keys of which none is dirty."""
+        self._sessions = {session.key: self._sessions[session.key] for session in self.dirty}
+        self._added = sum(len(sessions) + 1 for sessions in self._sessions.values())
+
+    def _measure(self, keys: list[bytes], rows: list[bytes | None]) -> None:
+        """Estimate the size of a session from a few of them."""
+        sample = list(zip(keys, rows, strict=True))[:_SAMPLED_SESSIONS]
+        size_bytes = sum(_ENTRY_OVERHEAD_BYTES + len(key) + len(row or b"") for key, row in sample)
+        self.max_entries = self._max_bytes * len(sample) // size_bytes
