@@ -47,11 +47,13 @@ from streamlib.state.window_facade import ReadOnlyTimestampedWindowStore as Read
 from streamlib.state.window_facade import ReadOnlyWindowStore as ReadOnlyWindowStore
 from streamlib.state.window_facade import TimestampedWindowStore as TimestampedWindowStore
 from streamlib.state.window_facade import WindowStore as WindowStore
+from streamlib.topology import timestamps as timestamps
 from streamlib.topology.naming import UnstableNameWarning as UnstableNameWarning
 from streamlib.topology.processor_api import Cancellable as Cancellable
 from streamlib.topology.processor_api import FixedKeyProcessor as FixedKeyProcessor
 from streamlib.topology.processor_api import FixedKeyProcessorContext as FixedKeyProcessorContext
 from streamlib.topology.processor_api import FixedKeyProcessorSupplier as FixedKeyProcessorSupplier
+from streamlib.topology.processor_api import KeyTimers as KeyTimers
 from streamlib.topology.processor_api import Processor as Processor
 from streamlib.topology.processor_api import ProcessorContext as ProcessorContext
 from streamlib.topology.processor_api import ProcessorSupplier as ProcessorSupplier
@@ -93,6 +95,7 @@ __all__ = [
     "KStream",
     "KTable",
     "KafkaStreams",
+    "KeyTimers",
     "KeyValueStore",
     "Materialized",
     "ProcessingError",
@@ -142,4 +145,5 @@ __all__ = [
     "WindowStore",
     "Windowed",
     "serdes",
+    "timestamps",
 ]

@@ -46,6 +46,12 @@ class StreamsConfig:
         loop_budget_ms: The event loop is not held longer than this.
         emit_interval_ms: Least time between two looks for windows that have closed and outer-join rows whose time is
             over; 0 looks at every record.
+        close_windows_after_idle_ms: Once a windowed aggregation, a suppressed table or an outer join has got no records
+            for so long on the wall clock, its stream time moves on with that, by all the time since its last record,
+            and closes what it holds; aggregations drop and count records that are then too late. Take more time than
+            the broker may be away or a worker stand still: records that come after that are late too. 0: never.
+        accept_topology_change: Whether to run although state or internal topics of the topology that ran last do not
+            fit this one, and what they hold is lost. Set it for one start.
         group_instance_id: Static membership: a restart within the session timeout causes no rebalance.
         topic_configs: Overrides for every internal topic.
     """
@@ -73,6 +79,8 @@ class StreamsConfig:
     broker_start_timeout_ms: int = 60_000
     loop_budget_ms: int = 50
     emit_interval_ms: int = 1_000
+    close_windows_after_idle_ms: int = 0
+    accept_topology_change: bool = False
     group_instance_id: str | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
 
@@ -85,6 +93,9 @@ class StreamsConfig:
         """
         known = {entry.name for entry in fields(cls)}
         values = {name.replace(".", "_"): value for name, value in settings.items()}
+        if "topology_optimization" in values:
+            msg = 'topology_optimization is decided when the topology is built: builder.build(optimization="all")'
+            raise ConfigError(msg)
         for name in values:
             if name not in known:
                 nearest = difflib.get_close_matches(name, known, n=1)

@@ -8,7 +8,7 @@ from streamlib import serdes
 NAMES = """
 BranchedKStream BufferConfig BufferFullError Cancellable CogroupedKStream ConfigError Consumed DeserializationError
 EagerBufferConfig EmitStrategy FixedKeyProcessor FixedKeyProcessorContext FixedKeyProcessorSupplier FixedKeyRecord
-GlobalKTable JoinWindows KGroupedStream KGroupedTable KStream KTable KafkaStreams KeyValueStore Materialized
+GlobalKTable JoinWindows KGroupedStream KGroupedTable KStream KTable KafkaStreams KeyTimers KeyValueStore Materialized
 ProcessingError Processor ProcessorContext ProcessorSupplier PunctuationType ReadOnlyKeyValueStore ReadOnlySessionStore
 ReadOnlyTimestampedKeyValueStore ReadOnlyTimestampedWindowStore ReadOnlyVersionedKeyValueStore ReadOnlyWindowStore
 Record RecordMetadata Serde SerdeError SessionStore SessionWindowedCogroupedKStream SessionWindowedKStream
@@ -16,16 +16,16 @@ SessionWindows SlidingWindows StateStoreError Stores StreamJoined StreamlibError
 StrictBufferConfig Suppressed TableJoined TimeWindowedCogroupedKStream TimeWindowedKStream TimeWindows
 TimestampedKeyValueStore TimestampedWindowStore Topology TopologyBuilder TopologyError TransportError UnlimitedWindows
 UnstableNameWarning ValueAndTimestamp ValueTransformerWithKey ValueTransformerWithKeySupplier VersionedKeyValueStore
-WindowStore Windowed serdes
+WindowStore Windowed serdes timestamps
 """
 
 SERDES = "BYTES FLOAT64 INT64 JSON STRING AnySerde Serde changed json session_windowed time_windowed"
 
 METHODS = {
     "StreamsBuilder": "add_global_store add_state_store build global_table stream table",
-    "KStream": """deduplicate filter filter_not flat_map flat_map_values for_each group_by group_by_key join left_join map
-        map_async map_values map_values_async merge outer_join peek process process_async process_values repartition
-        select_key split to to_table""",
+    "KStream": """deduplicate filter filter_not flat_map flat_map_values for_each group_by group_by_key join left_join
+        map map_async map_values map_values_async merge outer_join peek print process process_async process_values
+        repartition select_key split to to_table""",
     "BranchedKStream": "branch default_branch no_default_branch",
     "KTable": """filter filter_not group_by join left_join map_values outer_join queryable_store_name
         suppress to_stream transform_values""",
@@ -37,8 +37,8 @@ METHODS = {
     "SessionWindowedCogroupedKStream": "aggregate",
     "SessionWindowedKStream": "aggregate count emit_strategy reduce",
     "TimeWindowedKStream": "aggregate count emit_strategy reduce",
-    "Topology": """changelog_topic children copartition_groups describe name nodes physical_topic repartition_topics
-        stores subtopologies to_json to_mermaid""",
+    "Topology": """changelog_topic children copartition_groups copartitioned describe name nodes physical_topic
+        repartition_topics stores subtopologies to_json to_mermaid""",
     "BufferConfig": """bytes_max emit_early_when_full logging max_bytes max_records records_max shut_down_when_full
         topic_configs unbounded with_logging_disabled with_logging_enabled with_max_bytes with_max_records
         with_no_bound""",
@@ -46,17 +46,18 @@ METHODS = {
     "JoinWindows": "after_ms before_ms grace_ms of retention_ms size_ms",
     "FixedKeyProcessor": "close init process",
     "FixedKeyProcessorContext": """app_configs application_id commit current_stream_time_ms current_system_time_ms
-        forward get_state_store record_metadata schedule task_id""",
+        forward get_state_store key_timers record_metadata schedule task_id""",
     "FixedKeyRecord": "headers key timestamp value with_headers with_timestamp with_value",
+    "KeyTimers": "cancel get set",
     "KeyValueStore": """all approximate_num_entries delete get name prefix_scan put put_all put_if_absent range
         reverse_all reverse_range""",
     "Processor": "close init process",
     "ProcessorContext": """app_configs application_id commit current_stream_time_ms current_system_time_ms
-        forward get_state_store record_metadata schedule task_id""",
+        forward get_state_store key_timers record_metadata schedule task_id""",
     "Record": "headers key timestamp value with_headers with_key with_timestamp with_value",
     "SessionStore": """backward_fetch backward_find_sessions fetch fetch_keys fetch_session find_sessions
         find_sessions_of_keys name put remove""",
-    "Stores": """key_value_store lru_map session_store timestamped_key_value_store timestamped_window_store
+    "Stores": """key_timers key_value_store lru_map session_store timestamped_key_value_store timestamped_window_store
         versioned_key_value_store window_store""",
     "TopologyBuilder": """add_global_store add_processor add_read_only_state_store add_sink add_source add_state_store
         build connect_processor_and_state_stores""",

@@ -60,13 +60,9 @@ class StreamsBuilder:
         self, topics: Topics, key_serde: Serde[K], value_serde: Serde[V], **consumed: Unpack[Consumed]
     ) -> KStream[K, V]: ...
     @overload
-    def stream(
-        self, topics: Topics, key_serde: Serde[K], **consumed: Unpack[Consumed]
-    ) -> KStream[K, Any]: ...
+    def stream(self, topics: Topics, key_serde: Serde[K], **consumed: Unpack[Consumed]) -> KStream[K, Any]: ...
     @overload
-    def stream(
-        self, topics: Topics, *, value_serde: Serde[V], **consumed: Unpack[Consumed]
-    ) -> KStream[Any, V]: ...
+    def stream(self, topics: Topics, *, value_serde: Serde[V], **consumed: Unpack[Consumed]) -> KStream[Any, V]: ...
     @overload
     def stream(self, topics: Topics, **consumed: Unpack[Consumed]) -> KStream[Any, Any]: ...
     def stream(
@@ -171,6 +167,8 @@ class StreamsBuilder:
         spec = self._graph.store(materialized, f"{topic}-", key_serde, value_serde)
         if materialized.versioned is not None:
             self._graph.problems.append(f'the global table of "{topic}" cannot be versioned: leave out versioned=')
+        if materialized.ttl is not None:
+            self._graph.problems.append(f'rows of the global table of "{topic}" cannot expire: leave out ttl=')
         spec = replace(spec, source_topic=topic, logging=False, caching=False)
         source = self._source((topic,), consumed, "-source", key_serde, value_serde)
         node = TableSource(name=self._graph.name(consumed.name, "KTABLE-SOURCE-"), parents=(source.name,))
@@ -214,7 +212,7 @@ class StreamsBuilder:
         key_serde, value_serde = key_serde or spec.key_serde, value_serde or spec.value_serde
         source = self._source((topic,), options, "-source", key_serde, value_serde)
         processor = self._graph.name(name, "KTABLE-SOURCE-")
-        if callable(supplier) and gives_one_object(supplier):
+        if gives_one_object(supplier):
             self._graph.problems.append(one_object(processor))
         node = ProcessorNode(name=processor, parents=(source.name,), stores=(spec.name,), supplier=supplier)
         stores = [replace(spec, source_topic=topic, logging=False, caching=False)]

@@ -235,17 +235,31 @@ class Graph:
         if options.retention is not None and not windowed:
             self.problems.append(f'the store "{name}" has no windows: leave out its retention')
         history_ms = None if options.versioned is None else self._history_ms(options, name, windowed=windowed)
+        ttl_ms = None if options.ttl is None else self._ttl_ms(options, name, windowed=windowed)
         return StoreSpec(
             name=name,
             kind="key_value" if history_ms is None else "versioned",
             key_serde=key_serde,
             value_serde=value_serde,
             persistent=not (self._in_memory if options.in_memory is None else options.in_memory),
-            caching=options.caching and history_ms is None,
+            caching=options.caching and history_ms is None and ttl_ms is None,
+            ttl_ms=ttl_ms,
             retention_ms=history_ms or 0,
             logging=options.logging,
             topic_configs=dict(options.topic_configs),
         )
+
+    def _ttl_ms(self, options: StoreOptions, name: str, *, windowed: bool) -> int:
+        """How long rows of a store live."""
+        ttl_ms = to_ms(options.ttl)
+        if windowed or options.versioned is not None:
+            what = "windows" if windowed else "versions"
+            self.problems.append(f'the store "{name}" has {what}, which expire by themselves: leave out ttl=')
+        if options.store_name is None:
+            self.problems.append(f'the store "{name}" needs a name for its rows to expire: give it one with store=')
+        if ttl_ms < 1:
+            self.problems.append(f'rows of the store "{name}" cannot live for {ttl_ms} ms: give them 1 ms or more')
+        return max(ttl_ms, 1)
 
     def _history_ms(self, options: StoreOptions, name: str, *, windowed: bool) -> int:
         """How long a versioned store keeps what was replaced."""

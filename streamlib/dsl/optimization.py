@@ -51,7 +51,11 @@ def reuse_source_topics(steps: Sequence[Step]) -> None:
         if isinstance(step, TableStep) and step.source_kind == "table":
             source = step.nodes[0]
             assert isinstance(source, Source)
-            step.stores = [replace(spec, source_topic=source.topics[0], logging=False) for spec in step.stores]
+            step.stores = [
+                # Rows that expire are deleted in the changelog, which must be the table's own then.
+                replace(spec, source_topic=source.topics[0], logging=False) if spec.ttl_ms is None else spec
+                for spec in step.stores
+            ]
 
 
 def join_with_one_store(root: Step) -> None:
@@ -95,7 +99,7 @@ def _to_merge(steps: Sequence[Step]) -> dict[Step, list[Step]]:
     Below several steps that change keys and are merged, the place is the merge.
     Source: InternalStreamsBuilder.maybeUpdateKeyChangingRepartitionNodeMap.
     """
-    below: dict[Step, list[Step]] = {step: [] for step in steps if _changes_keys(step)}
+    below: dict[Step, list[Step]] = {step: [] for step in steps if _may_be_repartitioned(step)}
     for step in steps:
         if step.mergeable and (above := _key_changer(step)) is not None:
             below[above].append(step)
@@ -169,12 +173,19 @@ def _key_changer(step: Step) -> Step | None:
     Source: InternalStreamsBuilder.getKeyChangingParentNode.
     """
     nearest = _first(step, lambda each: _changes_keys(each) or _changes_values(each))
-    return nearest if nearest is _first(step, _changes_keys) else None
+    return nearest if nearest is _first(step, _may_be_repartitioned) else None
+
+
+def _may_be_repartitioned(step: Step) -> bool:
+    """Whether a topic right behind a step may take the place of several below: not behind a processor, as in Java."""
+    return _changes_keys(step) and not isinstance(step.nodes[-1], ProcessorNode)
 
 
 def _changes_keys(step: Step) -> bool:
     node = step.nodes[-1] if step.nodes else None
-    return isinstance(node, _NEW_KEYS) or (isinstance(node, ProcessorNode) and not node.fixed_key)
+    if isinstance(node, ProcessorNode):
+        return not node.fixed_key
+    return isinstance(node, _NEW_KEYS) or (isinstance(node, AsyncCalls) and node.gives != "value")
 
 
 def _changes_values(step: Step) -> bool:

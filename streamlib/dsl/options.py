@@ -55,6 +55,9 @@ class Materialized(TypedDict, total=False):
         versioned: Named stores without windows only: keep versions, and for how long after they were replaced. Streams
             that are joined with the table meet the version of their record's time; updates may be out of order by as
             much, older ones are dropped and counted. Such a table is not cached.
+        ttl: Named stores without windows or versions only: how long a row lives after its timestamp. It is deleted,
+            in the changelog and downstream as well, at the first record after which the latest timestamp of the table
+            is later than its own by that, or by up to a 64th of it more. Such a table is not cached.
         topic_configs: Settings of the changelog topic.
     """
 
@@ -64,6 +67,7 @@ class Materialized(TypedDict, total=False):
     in_memory: bool
     retention: timedelta
     versioned: timedelta
+    ttl: timedelta
     topic_configs: Mapping[str, str]
 
 
@@ -102,6 +106,7 @@ class StoreOptions:
     in_memory: bool | None = None
     retention: timedelta | None = None
     versioned: timedelta | None = None
+    ttl: timedelta | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -7,6 +7,7 @@ Next: `flow`, where a stream stands; `stream_joins`, its joins; `stream_calls`, 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from streamlib.dsl.branched import BranchedKStream
@@ -15,6 +16,7 @@ from streamlib.dsl.flow import as_table, repartitioned
 from streamlib.dsl.graph import Step
 from streamlib.dsl.grouped import KGroupedStream
 from streamlib.dsl.options import Materialized, NewValues, StoreOptions, ValueOptions
+from streamlib.dsl.printing import Printer
 from streamlib.dsl.processing import processed, values_processed
 from streamlib.dsl.stream_calls import StreamCalls
 from streamlib.dsl.stream_joins import StreamJoins
@@ -136,6 +138,28 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         """The same records, after ``action(key, value)`` has seen them."""
         node_name = self._flow.graph.name(name, "KSTREAM-PEEK-")
         return KStream(self._flow.then(Peek(name=node_name, action=action)))
+
+    def print(
+        self,
+        path: str | Path | None = None,
+        *,
+        label: str | None = None,
+        mapper: Callable[[K, V], object] | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Nothing: each record is written as a line ``[label]: key, value``, and the stream ends here.
+
+        Args:
+            path: A file that lines are added to, by all tasks; standard output without one.
+            label: What lines begin with; the name of the node before without one.
+            mapper: ``mapper(key, value)`` makes what follows the label.
+            name: Of the node.
+
+        Source: Printed.
+        """
+        node_name = self._flow.graph.name(name, "KSTREAM-PRINTER-")
+        printer = Printer(path, self._flow.step.output if label is None else label, mapper)
+        self._flow.then(ForEach(name=node_name, action=printer))
 
     def for_each(self, action: Callable[[K, V], object], *, name: str | None = None) -> None:
         """Nothing: ``action(key, value)`` is called for each record, and the stream ends here.

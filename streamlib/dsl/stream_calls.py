@@ -65,7 +65,8 @@ class StreamCalls(Generic[K, V]):
         Many calls run at once, on the worker's event loop. Results have the timestamps and headers of their records.
         A record is committed once its call, and all calls for earlier records of its partition, have ended. So a crash
         loses nothing; what was not committed is called again, also calls that had ended, and what came of those is
-        there twice. Behind a state store the task waits for all its calls before each commit.
+        there twice. Behind a state store the task waits for all its calls before each commit. After a crash the store
+        may be ahead of the calls, so what gives nothing for a record it has seen already belongs behind them.
 
         A call that has failed after all retries is treated by the policy for processing errors, like any user function
         that raises. When a worker stops or its tasks may move, it waits for calls, at most half of

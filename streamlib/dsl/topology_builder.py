@@ -88,7 +88,7 @@ class TopologyBuilder:
 
     def add_processor(self, name: str, supplier: AnySupplier, *parents: str) -> Self:
         """Add a node with a `Processor`, fed by others that were added before; and the stores its supplier brings."""
-        if callable(supplier) and gives_one_object(supplier):
+        if gives_one_object(supplier):
             self._problems.append(one_object(name))
         node = ProcessorNode(name=name, parents=parents, supplier=supplier)
         self._add(node)

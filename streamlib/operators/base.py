@@ -7,7 +7,7 @@ meet again, a store used twice), and there the task feeds records one at a time.
 Next: `fusion` (stateless runs), then the stateful operators, one family a file; `runtime/record_collector` after sinks.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from streamlib.clock import Clock
@@ -64,6 +64,14 @@ class InitializedOperator(Operator, Protocol):
 
 
 @runtime_checkable
+class LoadingOperator(Operator, Protocol):
+    """An `InitializedOperator` that takes so much from its stores that the event loop should run in between."""
+
+    def load(self) -> Iterator[None]:
+        """Take it in steps, before `init`, which takes what is left: all, where nobody has called this."""
+
+
+@runtime_checkable
 class AwaitingOperator(Operator, Protocol):
     """An operator whose results come later than its rows."""
 
@@ -98,6 +106,15 @@ class Timers(Protocol):
 
     def schedule(self, interval_ms: int, kind: PunctuationType, fire: Callable[[int], None]) -> Cancellable:
         """Call ``fire`` with the time (ms) at each interval, until cancelled or the task begins anew."""
+
+    def schedule_at(self, at_ms: int, kind: PunctuationType, fire: Callable[[int], None]) -> Cancellable:
+        """Call ``fire`` once, as soon as it is that late, until cancelled or the task begins anew."""
+
+    def schedule_together(self, interval_ms: int, kind: PunctuationType, fire: Callable[[int], bool]) -> None:
+        """The same for several: all that have one interval are called with one time, in the order they were given.
+
+        Each tells whether it has done anything that is to be committed.
+        """
 
 
 class Calls(Protocol):
@@ -176,6 +193,14 @@ class OperatorContext(Protocol):
 
         `stream_time` itself is that of the whole run. For rows without an offset they are the same.
         """
+
+    @property
+    def close_windows_after_idle_ms(self) -> int:
+        """After how much wall-clock time without records windows close all the same; 0: never."""
+
+    @property
+    def records_wait(self) -> bool:
+        """Whether the task has records that were not processed yet."""
 
     @property
     def emit_interval_ms(self) -> int:

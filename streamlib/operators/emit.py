@@ -99,6 +99,17 @@ class FinalEmitter:
         self._next_ms = 0
         self._stream_time = -1
 
+    def resume(self, stream_time: int) -> None:
+        """Stream time begins no earlier than this."""
+        self._stream_time = max(self._stream_time, stream_time)
+
+    def advance(self, stream_time: int) -> bool:
+        """Stream time has moved on without records; whether windows have closed, whose results are passed on."""
+        self.resume(stream_time)
+        closes = self._due(self._stream_time) is not None
+        self._emit(RecordBatch([], [], []), 0)
+        return closes
+
     def feed(self, batch: RecordBatch, update: Update) -> None:
         """Take records into the store, and pass results on after those that close windows, with their headers."""
         begin, count = 0, len(batch)

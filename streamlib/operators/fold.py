@@ -129,7 +129,7 @@ class Fold:
                 dirty.append(entry)
             entry[TURN] = turn
         cache.turn = turn
-        self._table.relieve()
+        self._table.relieve(batch.offsets)
 
     def _fold_directly(self, raws: list[bytes], batch: RecordBatch, origins: list[int] | None) -> None:
         rows = self._stored(raws)
@@ -194,7 +194,7 @@ class Fold:
                 dirty.append(entry)
             entry[TURN] = turn
         cache.turn = turn
-        self._table.relieve()
+        self._table.relieve(batch.offsets)
 
     def _stored(self, raws: list[bytes]) -> dict[bytes, Row | None]:
         distinct = list(set(raws))

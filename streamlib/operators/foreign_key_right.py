@@ -27,7 +27,7 @@ from streamlib.serdes.subscription import (
     Subscription,
     SubscriptionResponse,
 )
-from streamlib.state.base import TimestampedStore
+from streamlib.state.key_value import KeyValueTimestampedStore
 from streamlib.topology.foreign_key_nodes import ForeignTableJoin, SubscriptionJoin, SubscriptionReceive
 
 NO_ROW: tuple[bytes | None, int] = (None, -1)
@@ -60,7 +60,7 @@ class SubscriptionReceiveOperator:
     def __init__(
         self,
         node: SubscriptionReceive,
-        store: TimestampedStore[Subscription],
+        store: KeyValueTimestampedStore[Subscription],
         context: OperatorContext,
         forward: Forward,
     ) -> None:
@@ -77,6 +77,9 @@ class SubscriptionReceiveOperator:
         keys: list[bytes] = []
         values: list[Subscription | None] = []
         timestamps: list[int] = []
+        headers = batch.headers
+        if headers is not None:
+            headers = [each for key, each in zip(batch.keys, headers, strict=True) if key is not None]
         for key, value, timestamp in zip(batch.keys, batch.values, batch.timestamps, strict=True):
             if key is None:
                 continue
@@ -84,7 +87,7 @@ class SubscriptionReceiveOperator:
             values.append(None if value.instruction <= DELETE_KEY_AND_PROPAGATE else value)
             timestamps.append(timestamp)
         if keys:
-            self._store.put_many(keys, values, timestamps)
+            self._store.put_many(keys, values, timestamps, headers)
         if len(batch):
             self._forward(batch)
 
@@ -178,7 +181,11 @@ class ForeignTableJoinOperator:
     """
 
     def __init__(
-        self, node: ForeignTableJoin, store: TimestampedStore[Subscription], context: OperatorContext, forward: Forward
+        self,
+        node: ForeignTableJoin,
+        store: KeyValueTimestampedStore[Subscription],
+        context: OperatorContext,
+        forward: Forward,
     ) -> None:
         self._node = node
         self._store = store
@@ -251,5 +258,7 @@ def foreign_table_join(node: ForeignTableJoin, wiring: Wiring) -> ForeignTableJo
     return ForeignTableJoinOperator(node, _subscriptions(node, wiring), wiring.context, wiring.forward)
 
 
-def _subscriptions(node: SubscriptionReceive | ForeignTableJoin, wiring: Wiring) -> TimestampedStore[Subscription]:
-    return cast("TimestampedStore[Subscription]", wiring.stores[node.subscriptions])
+def _subscriptions(
+    node: SubscriptionReceive | ForeignTableJoin, wiring: Wiring
+) -> KeyValueTimestampedStore[Subscription]:
+    return cast("KeyValueTimestampedStore[Subscription]", wiring.stores[node.subscriptions])

@@ -79,9 +79,7 @@ class JoinInTurns:
         joins[0].finish(both, results)
 
 
-def join_in_turns(
-    left: StreamStreamJoin, right: StreamStreamJoin, operators: Mapping[str, Operator]
-) -> JoinInTurns:
+def join_in_turns(left: StreamStreamJoin, right: StreamStreamJoin, operators: Mapping[str, Operator]) -> JoinInTurns:
     """Both sides of a join by the operators of its nodes."""
     joins = tuple(operators[side.name] for side in (left, right))
     windows = tuple(operators[side.parents[0]] for side in (left, right))
@@ -92,7 +90,7 @@ def join_in_turns(
 
 
 def turns(left: list[int], right: list[int]) -> Iterator[tuple[int, int, int]]:
-    """How two ascending columns of numbers are merged: side 0 or 1, first row and the row after the last, alternating."""
+    """How two ascending columns of numbers are merged: side (0 or 1), first row, the row after the last, in turns."""
     columns, rows = (left, right), [0, 0]
     if not left or not right:
         side = 0 if left else 1

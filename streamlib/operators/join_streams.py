@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from streamlib.operators.base import Forward, OperatorContext
+from streamlib.operators.idle import IdleTime, idle_time
 from streamlib.operators.late import LateRecords, late_records
 from streamlib.operators.wiring import Wiring
 from streamlib.record import Headers, RecordBatch
@@ -72,8 +73,12 @@ class JoinWindowOperator:
         self._late = late
         self._catch: Callable[[KeyedBatch], None] | None = None
 
+    def load(self) -> Iterator[None]:
+        """Take what the store has into memory, in steps."""
+        return self._store.reading_ahead()
+
     def init(self) -> None:
-        """Take what the store has into memory."""
+        """The same at once, unless it is there."""
         self._store.read_ahead()
 
     def process(self, batch: RecordBatch) -> None:
@@ -193,11 +198,17 @@ class StreamStreamJoinOperator:
         self._before_ms, self._after_ms = (before_ms, after_ms) if node.left else (after_ms, before_ms)
         # How long a record of each side waits, by its side byte.
         self._waits_ms = {LEFT: after_ms + windows.grace_ms, RIGHT: before_ms + windows.grace_ms}
+        self._idle: IdleTime | None = None
+        if self._unmatched is not None and node.left:  # one side is enough to look for what both sides hold
+            self._idle = idle_time(node.name, context, self._pass_time)
 
     def init(self) -> None:
         """Take from the stores what both sides know about time; Java begins at -1 again."""
         if self._unmatched is not None:
             self._unmatched.resume(max(self._this.highest_timestamp, self._other.highest_timestamp))
+            if self._idle is not None:
+                self._unmatched.time.idle = self._idle
+                self._move_on(self._idle.init())
 
     def process(self, batch: RecordBatch) -> None:
         """Join each record; those without key or value cannot be and are counted, unless they come out alone."""
@@ -221,8 +232,30 @@ class StreamStreamJoinOperator:
         """Log what waits and forward the results, once all rows of a batch were joined."""
         if self._unmatched is not None:
             self._unmatched.log()
+            join_time = self._unmatched.time
+            if join_time.idle is not None and join_time.stream_time >= 0:
+                join_time.idle.seen(join_time.stream_time)
         if results.rows:
             self._forward(results.batch(batch))
+
+    def _pass_time(self, stream_time: int) -> bool:
+        """Pass on what has found no match until now, when no records have come for long; whether there was any."""
+        assert self._unmatched is not None
+        self._move_on(stream_time)
+        results, cause = Results(), KeyedBatch(RecordBatch([None], [None], [stream_time]), [None])
+        self._give_up(cause, 0, results, self._context.clock.time_ms())
+        self._unmatched.log()
+        if results.rows:
+            self._forward(results.batch(cause))
+        return bool(results.rows)
+
+    def _move_on(self, stream_time: int) -> None:
+        """It is as late as this for both sides."""
+        assert self._unmatched is not None
+        join_time = self._unmatched.time
+        join_time.stream_time = max(join_time.stream_time, stream_time)
+        self._this.move_on(stream_time)
+        self._other.move_on(stream_time)
 
     def _join(self, batch: KeyedBatch, first: int, matches: list[list[Match]], results: Results) -> None:
         """The inner join."""

@@ -10,7 +10,7 @@ fail again with each record that comes, and let nothing after it go.
 Source: KStreamKTableJoinProcessor with a buffer, KIP-923. Next: `state/join_buffer`, where records wait.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import groupby, repeat
 from typing import Any
 
@@ -53,8 +53,12 @@ class DelayedLookup:
         self._value_serde: AnySerde = spec.value_serde
         self._context = context
 
+    def load(self) -> Iterator[None]:
+        """Take the time from what waits, in steps."""
+        return self._buffer.loading()
+
     def init(self) -> None:
-        """Take the time from what waits."""
+        """The same at once, unless it is known."""
         self._buffer.load()
 
     def process(self, batch: RecordBatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from streamlib.operators import versions
 from streamlib.operators.base import Forward
+from streamlib.operators.cached_origins import forward_from
 from streamlib.operators.selection import picked, rows_of
 from streamlib.operators.table_rows import TableRows
 from streamlib.record import ChangeBatch, RecordBatch
@@ -70,7 +71,7 @@ class Materialized:
             self.write(raws, changes)
             return
         cache.put_many(raws, batch.values, batch.timestamps, batch.keys, batch.headers)
-        self.relieve()
+        self.relieve(batch.offsets)
 
     def write(self, raws: list[bytes], changes: ChangeBatch, logged_at: list[int] | None = None) -> None:
         """Write updates to the store and forward them.
@@ -92,14 +93,23 @@ class Materialized:
         cache = self.rows.cache
         if cache is None or not cache.dirty:
             return 0
-        changes = cache.flush(rows_max)
-        if changes is not None:
+        changes, origins = cache.flush(rows_max), self.rows.origins
+        if changes is not None and origins is None:
             self._send(changes)
+        elif changes is not None and origins is not None:
+            forward_from(origins.of(cache.flushed_turns), changes, origins.context, self._send)
+            origins.forget(cache.flushed_turn)
         return len(cache.dirty)
 
-    def relieve(self) -> None:
-        """Flush the oldest updates if the cache is full, so that a quarter of it is free again."""
+    def relieve(self, offsets: list[int] | None) -> None:
+        """Flush the oldest updates if the cache is full, so that a quarter of it is free again.
+
+        Args:
+            offsets: Of the records that were cached last.
+        """
         cache = self.rows.cache
+        if cache is not None and self.rows.origins is not None:
+            self.rows.origins.note(cache.turn, offsets)
         if cache is not None and cache.is_full():
             self.flush(len(cache.dirty) - cache.max_entries * 3 // 4)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from streamlib.errors import ProcessingError, StateStoreError, TransportError
 from streamlib.operators.base import OperatorContext
+from streamlib.operators.key_timers import StoredKeyTimers
 from streamlib.operators.outbox import AnyRecord, Outbox
 from streamlib.operators.store_access import StoreAccess
 from streamlib.topology.processor_api import Cancellable, PunctuationType, Punctuator, RecordMetadata
@@ -99,6 +100,19 @@ class NodeContext:
             msg = f'"{self._node}" schedules a punctuator every {interval!r}: the least is 1 ms'
             raise ValueError(msg)
         return self._context.timers.schedule(interval_ms, kind, lambda now: self.punctuate(punctuator, now))
+
+    def key_timers(self, store: str, kind: PunctuationType, on_timer: Callable[[Any, int], object]) -> StoredKeyTimers:
+        """Timers by key, and what they call. Raises as `StoreAccess.get`."""
+        spec = self._access.spec(store)
+        if not spec.key_timers:
+            msg = f'"{self._node}" keeps timers in the store "{store}", which is made for others: use Stores.key_timers'
+            raise StateStoreError(msg)
+        timers = self._context.timers
+
+        def schedule_at(at_ms: int, punctuator: Punctuator) -> Cancellable:
+            return timers.schedule_at(at_ms, kind, lambda now: self.punctuate(punctuator, now))
+
+        return StoredKeyTimers(self.get_state_store(store), spec.key_serde, schedule_at, on_timer)
 
     def commit(self) -> None:
         """Ask for a commit soon."""

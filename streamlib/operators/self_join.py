@@ -8,7 +8,7 @@ does not meet itself. Source: KStreamKStreamSelfJoin. Next: `state/join_window`,
 from typing import Any, cast
 
 from streamlib.operators.base import Forward, OperatorContext
-from streamlib.operators.join_streams import KeyedBatch
+from streamlib.operators.join_streams import KeyedBatch, Pair
 from streamlib.operators.wiring import Wiring
 from streamlib.record import RecordBatch
 from streamlib.state.join_window import JoinWindowStore
@@ -39,7 +39,7 @@ class StreamSelfJoinOperator:
         self._context = context
         self._forward = forward
         joiner = node.joiner
-        self._pair = joiner if node.with_key else lambda _key, left, right: joiner(left, right)
+        self._pair: Pair = joiner if node.with_key else lambda _key, left, right: joiner(left, right)
         self._stream_time = -1
 
     def init(self) -> None:

@@ -17,8 +17,10 @@ from enum import Enum, auto
 from typing import Any
 
 from streamlib.operators.base import Forward, OperatorContext
+from streamlib.operators.cached_origins import forward_from, wants_origins
 from streamlib.operators.emit import Bounds, Closing, FinalEmitter, Results
 from streamlib.operators.fold import functions_of
+from streamlib.operators.idle import idle_time
 from streamlib.operators.late import LateRecords, late_records
 from streamlib.operators.selection import with_keys
 from streamlib.operators.session_rows import SessionRows
@@ -63,10 +65,12 @@ class SessionAggregateOperator:
     ) -> None:
         self._node = node
         self._rows = rows
+        self._context = context
         self._metrics = context.metrics
         self._errors = context.errors
         self._forward = forward
         self._late = late
+        self._idle = idle_time(node.name, context, self._pass_time)
         functions = functions_of(node)
         self._initializer, self._step = functions.initializer, functions.step
         self._merger = merger_of(node)
@@ -83,6 +87,10 @@ class SessionAggregateOperator:
             self._stream_time = self._rows.sessions.observed_stream_time
         if self._emitter is not None:
             self._emitter.init()
+        if self._idle is not None:
+            self._stream_time = max(self._stream_time, self._idle.init())
+            if self._emitter is not None:
+                self._emitter.resume(self._stream_time)
 
     def process(self, batch: RecordBatch) -> None:
         """Update the session of each record, and those it merges."""
@@ -94,6 +102,8 @@ class SessionAggregateOperator:
             self._send()
         else:
             self._emitter.feed(batch, self._keep)
+        if self._idle is not None:
+            self._idle.seen(self._stream_time)
 
     def flush(self, rows_max: int | None = None) -> int:
         """Write and forward cached updates; returns how many are left."""
@@ -101,9 +111,15 @@ class SessionAggregateOperator:
         if cache is None or not cache.dirty:
             return 0
         changes = cache.flush(rows_max)
-        if changes is not None:
+        if changes is not None and self._rows.wants_origins:
+            forward_from(cache.flushed_origins, changes, self._context, self._forward)
+        elif changes is not None:
             self._forward(changes)
         return len(cache.dirty)
+
+    def _pass_time(self, stream_time: int) -> bool:
+        self._stream_time = stream_time
+        return self._emitter is not None and self._emitter.advance(stream_time)
 
     def _keep(self, batch: RecordBatch) -> bool:
         """Update sessions without passing anything on; false when the last record was left out for an error."""
@@ -115,12 +131,13 @@ class SessionAggregateOperator:
     def _take_all(self, batch: RecordBatch) -> bool:
         plain: list[Any] = self._rows.spec.key_serde.serialize_many(batch.keys)
         sessions = self._book.sessions_of(plain)
-        late, outcome = 0, None
+        late, outcome, tp = 0, None, self._context.tp
         for row, raw in enumerate(plain):
             timestamp = batch.timestamps[row]
             if timestamp > self._stream_time:
                 self._stream_time = timestamp
             record = _record(raw, batch, row)
+            record.tp = tp
             outcome = self._take(sessions[raw], record, batch.values[row])
             if outcome is _Outcome.LATE:
                 late += 1
@@ -182,6 +199,7 @@ def session_aggregate(node: SessionAggregate, wiring: Wiring) -> SessionAggregat
     """The operator of an aggregation by sessions."""
     rows = wiring.tables[node.store]
     assert isinstance(rows, SessionRows), f"{node.store} is no session store"
+    rows.wants_origins = wants_origins(wiring.topology, node.store)
     is_read = any(each is not node and node.store in each.stores for each in wiring.topology.nodes.values())
     late = late_records(node, wiring)
     return SessionAggregateOperator(node, rows, wiring.context, wiring.forward, late, is_read=is_read)

@@ -28,6 +28,7 @@ class SessionRows(TableRows):
         sessions: The store.
         session_cache: Its write cache, or None: then updates are written and passed on at once.
         known: Without a write cache, what the store has of the keys that were used last.
+        wants_origins: Whether an operator below may ask where cached updates came from.
     """
 
     def __init__(self, spec: StoreSpec, store: SessionStore[Any], cache: SessionCache[Any] | None) -> None:
@@ -35,6 +36,7 @@ class SessionRows(TableRows):
         self.sessions = store
         self.session_cache = cache
         self.known: dict[bytes, list[Session]] = {}
+        self.wants_origins = False
 
     def raw_keys(self, keys: list[Any]) -> list[bytes]:
         """The store keys of `Windowed` keys, none of which is None."""

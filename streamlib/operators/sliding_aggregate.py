@@ -19,6 +19,7 @@ from typing import Any
 from streamlib.operators.base import OperatorContext
 from streamlib.operators.emit import FinalEmitter
 from streamlib.operators.fold import functions_of
+from streamlib.operators.idle import idle_time
 from streamlib.operators.late import LateRecords
 from streamlib.operators.materialized import Materialized
 from streamlib.operators.selection import picked, with_keys, with_values
@@ -61,6 +62,7 @@ class SlidingAggregateOperator:
         self._errors = context.errors
         self._emitter = emitter
         self._late = late
+        self._idle = idle_time(node.name, context, self._pass_time)
         self._nearby = Nearby(table, windows.difference_ms)
         functions = functions_of(node)
         self._initializer, self._step = functions.initializer, functions.step
@@ -74,6 +76,10 @@ class SlidingAggregateOperator:
         self._nearby.init()
         if self._emitter is not None:
             self._emitter.init()
+        if self._idle is not None:
+            self._stream_time = max(self._stream_time, self._idle.init())
+            if self._emitter is not None:
+                self._emitter.resume(self._stream_time)
 
     def process(self, batch: RecordBatch) -> None:
         """Update and make the windows of each record."""
@@ -84,12 +90,18 @@ class SlidingAggregateOperator:
             self._update(batch)
         else:
             self._emitter.feed(batch, self._update)
+        if self._idle is not None:
+            self._idle.seen(self._stream_time)
 
     def flush(self, rows_max: int | None = None) -> int:
         """Write and forward cached updates; returns how many are left."""
         left = self._table.flush(rows_max)
         self._nearby.flushed(left)
         return left
+
+    def _pass_time(self, stream_time: int) -> bool:
+        self._stream_time = stream_time
+        return self._emitter is not None and self._emitter.advance(stream_time)
 
     def _update(self, batch: RecordBatch) -> bool:
         """Update and make the windows of each record; false when the last one was early or late, or failed."""
@@ -227,7 +239,7 @@ class SlidingAggregateOperator:
         cache = self._table.rows.cache
         if cache is not None:
             cache.put_many(updates.raws, updates.values, logged_at, rows.keys, rows.headers)
-            self._table.relieve()
+            self._table.relieve(rows.offsets)
             return
         olds = updates.olds if self._table.send_old else None
         changes = ChangeBatch(rows.keys, rows.values, updates.timestamps, rows.offsets, rows.headers, olds)

@@ -84,6 +84,17 @@ class StoreAccess:
             raise StateStoreError(msg)
         return facade_of(self._topology.stores[name], self._stores[name], self._tables.get(name), stamp, writable)
 
+    def spec(self, name: str) -> StoreSpec:
+        """What a store of the node is.
+
+        Raises:
+            StateStoreError: The node has no such store.
+        """
+        if name not in self._used:
+            msg = f'"{self._node}" has no store "{name}" of its own: let its supplier bring it'
+            raise StateStoreError(msg)
+        return self._topology.stores[name]
+
     def _global_stores(self) -> set[str]:
         return {name for part in self._topology.subtopologies if part.is_global for name in part.stores}
 

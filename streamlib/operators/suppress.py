@@ -14,6 +14,7 @@ from typing import Any
 from streamlib.errors import BufferFullError, ProcessingError, SerdeError
 from streamlib.operators.base import Forward, OperatorContext
 from streamlib.operators.getters import TableGetter
+from streamlib.operators.idle import idle_time
 from streamlib.operators.table_rows import Row
 from streamlib.operators.wiring import Wiring
 from streamlib.record import ChangeBatch, RecordBatch, TopicPartition
@@ -58,16 +59,21 @@ class SuppressOperator:
         self._context = context
         self._forward = forward
         self._stream_time = UNKNOWN_TIMESTAMP
+        self._idle = idle_time(node.name, context, self._pass_time) if node.final else None
         self._bounded = node.records_max is not None or node.bytes_max is not None
         self._records_max = NO_BOUND if node.records_max is None else node.records_max
         self._bytes_max = NO_BOUND if node.bytes_max is None else node.bytes_max
         if node.bytes_max is not None:
             buffer.measure()
 
+    def load(self) -> Iterator[None]:
+        """Take what waits from the store, in steps."""
+        return self._buffer.loading()
+
     def init(self) -> None:
-        """Take what waits from the store; the time begins anew."""
+        """The same at once, unless it is there; the time begins anew."""
         self._buffer.load()
-        self._stream_time = UNKNOWN_TIMESTAMP
+        self._stream_time = UNKNOWN_TIMESTAMP if self._idle is None else self._idle.init()
 
     def process(self, batch: RecordBatch) -> None:
         """Put updates in the buffer, and let go those whose time has come or for which there is no room.
@@ -78,7 +84,7 @@ class SuppressOperator:
         """
         assert isinstance(batch, ChangeBatch)
         buffer, wait_ms, bounded = self._buffer, self._node.wait_ms, self._bounded
-        put, evict, stream_time = buffer.put, buffer.evict, self._stream_time
+        put, stream_time = buffer.put, self._stream_time
         olds = buffer.encode_many(batch.olds or [None] * len(batch))
         news = buffer.encode_many(batch.values)
         gone: list[Entry] = []
@@ -88,11 +94,22 @@ class SuppressOperator:
             stream_time = max(stream_time, origin[0])
             expiry = stream_time - wait_ms
             while buffer.min_time <= expiry:
-                gone.append(evict())
+                self._let_go(gone)
             if bounded:
                 self._make_room(gone, batch, row)
         self._stream_time = stream_time
+        if self._idle is not None:
+            self._idle.seen(stream_time)
         self._emit(gone)
+
+    def _pass_time(self, stream_time: int) -> bool:
+        """Let go what has been closed by time alone."""
+        self._stream_time = stream_time
+        gone: list[Entry] = []
+        while self._buffer.min_time <= stream_time - self._node.wait_ms:
+            gone.append(self._buffer.evict())
+        self._emit(gone)
+        return bool(gone)
 
     def flush(self, rows_max: int | None = None) -> int:
         """Log what has changed in the buffer; returns how many keys are left. Nothing is let go."""
@@ -140,7 +157,20 @@ class SuppressOperator:
                 gone.clear()
                 self._refuse(batch, row)
                 return
-            gone.append(buffer.evict())
+            self._let_go(gone)
+
+    def _let_go(self, gone: list[Entry]) -> None:
+        """Take the first update out of the buffer; it is passed on with others unless a join reads the table."""
+        entry = self._buffer.evict()
+        if not self._buffer.is_read:
+            gone.append(entry)
+            return
+        leaving = self._buffer.leaving
+        leaving[entry[KEY]] = entry
+        try:
+            self._emit([entry])
+        finally:
+            del leaving[entry[KEY]]
 
     def _refuse(self, batch: RecordBatch, row: int) -> None:
         node, buffer, tp = self._node, self._buffer, self._tp()
@@ -207,6 +237,7 @@ class SuppressedGetter:
         self._above = above
         self._key_serde = key_serde
         self._buffer = buffer
+        buffer.is_read = True
 
     def fetch(self, keys: list[Any]) -> Sequence[Any]:
         """For each key the value from before it waited, and what the table above has."""

@@ -9,6 +9,7 @@ Next: `materialized`, with which `aggregate`, `table_source` and `table` own tab
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from streamlib.operators.cached_origins import CachedOrigins
 from streamlib.serdes.base import AnySerde
 from streamlib.state.base import TimestampedStore
 from streamlib.state.cache import VALUE, WriteCache
@@ -30,6 +31,7 @@ class TableRows:
         cache: Its write cache, or None: then updates are written and passed on at once.
         cached_starts: Window stores: by serialized plain key, the starts of windows that the cache may hold, ascending;
             kept by operators that look for the windows around a time.
+        origins: Where cached updates came from, if somebody may ask.
     """
 
     def __init__(self, spec: StoreSpec, store: TimestampedStore[Any], cache: WriteCache[Any] | None) -> None:
@@ -37,6 +39,7 @@ class TableRows:
         self.store = store
         self.cache = cache
         self.cached_starts: dict[bytes, list[int]] = {}
+        self.origins: CachedOrigins | None = None
 
     def raw_keys(self, keys: list[Any]) -> list[bytes]:
         """The store keys of table keys, none of which is None; of a window store: of `Windowed` keys, sequence 0."""

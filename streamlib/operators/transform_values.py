@@ -209,7 +209,7 @@ class TransformedGetter:
         (row,) = found
         if row is not None and not self._above.stored:
             row = self._above.compute(key, row)
-        value, timestamp = (None, UNKNOWN_TIMESTAMP) if row is None else row
+        value, timestamp = (None, UNKNOWN_TIMESTAMP) if row is None else (row[0], row[1])
         at = self._transformer.at
         assert at is not None, "the transformer of a getter was not initialized"
         at.key, at.timestamp, at.offset = key, timestamp, None

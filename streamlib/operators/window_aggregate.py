@@ -13,6 +13,7 @@ from typing import Any
 from streamlib.operators.base import Operator, OperatorContext
 from streamlib.operators.emit import FinalEmitter, Results, closing_of, held_back, windows_of
 from streamlib.operators.fold import Fold, functions_of
+from streamlib.operators.idle import idle_time
 from streamlib.operators.late import LateRecords, late_records
 from streamlib.operators.materialized import Materialized
 from streamlib.operators.selection import picked, with_keys
@@ -54,6 +55,7 @@ class WindowAggregateOperator:
         self._metrics = context.metrics
         self._emitter = emitter
         self._late = late
+        self._idle = idle_time(node.name, context, self._pass_time)
         self._fold = Fold(node.name, functions_of(node), table, context.errors)
         self._tumbling_ms = windows.size_ms if _is_tumbling(windows) else 0
         self._stream_time = -1
@@ -64,6 +66,10 @@ class WindowAggregateOperator:
         self._stream_time = -1 if self._late is None else store_time(self._table)
         if self._emitter is not None:
             self._emitter.init()
+        if self._idle is not None:
+            self._stream_time = max(self._stream_time, self._idle.init())
+            if self._emitter is not None:
+                self._emitter.resume(self._stream_time)
 
     def process(self, batch: RecordBatch) -> None:
         """Update the row of each window that a record belongs to."""
@@ -74,12 +80,18 @@ class WindowAggregateOperator:
             self._update(batch)
         else:
             self._emitter.feed(batch, self._update)
+        if self._idle is not None:
+            self._idle.seen(self._stream_time)
 
     def flush(self, rows_max: int | None = None) -> int:
         """Write and forward cached updates; returns how many are left."""
         if self._emitter is not None and self._table.rows.cache is not None:
             self._emitter.before_flush()
         return self._table.flush(rows_max)
+
+    def _pass_time(self, stream_time: int) -> bool:
+        self._stream_time = stream_time
+        return self._emitter is not None and self._emitter.advance(stream_time)
 
     def _update(self, batch: RecordBatch) -> bool:
         """Update the windows of each record; false when a function raised on the last one."""

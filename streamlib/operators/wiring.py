@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streamlib.operators.base import Forward, OperatorContext
+from streamlib.operators.cached_origins import CachedOrigins, wants_origins
 from streamlib.operators.getters import StoredGetter, TableGetter
 from streamlib.operators.materialized import Materialized, Outgoing
 from streamlib.operators.table_rows import TableRows
@@ -55,7 +56,10 @@ class Wiring:
             send_old: Whether updates carry old values.
             outgoing: Makes the keys that go down the plan, where they are not those that come in.
         """
-        return Materialized(self.tables[store], self.forward, send_old=send_old, outgoing=outgoing)
+        rows = self.tables[store]
+        if rows.cache is not None and rows.origins is None and wants_origins(self.topology, store):
+            rows.origins = CachedOrigins(self.context)
+        return Materialized(rows, self.forward, send_old=send_old, outgoing=outgoing)
 
     def getter(self, table: str) -> TableGetter:
         """How to read the table of a node: from its store, or computed from the nearest stores above it."""

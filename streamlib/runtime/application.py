@@ -1,7 +1,8 @@
 """Starts and stops one worker of an application, written out in order.
 
-    transport → checks of all topics (nothing is created before they pass) → internal topics → state directory
-    → global tables, read whole → producer → group membership → the worker's loop; and back in reverse.
+    transport → comparison with the last topology → checks of all topics (nothing is created before they pass)
+    → internal topics → state directory → global tables, read whole → producer → group membership
+    → the worker's loop; and back in reverse.
 
 Next: `worker`.
 """
@@ -32,6 +33,7 @@ from streamlib.runtime.restore import RestoreListener, Restorer, cancelled
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.topic_patterns import Reading, TopicPatterns
 from streamlib.runtime.topic_watch import TopicWatch, topics_in_use
+from streamlib.runtime.topology_check import TopologyCheck
 from streamlib.runtime.worker import Worker
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import RocksMemory
@@ -93,11 +95,14 @@ async def _open(
     stack.push_async_callback(transport.close)
     admin = await transport.admin()
     stack.push_async_callback(admin.close)
+    check = TopologyCheck(topology, config)
+    await check.check(admin, await admin.partition_counts(None))
     reading = await _prepare_topics(topology, config, transport, admin)
     topology, counts = reading.topology, reading.counts
     memory = RocksMemory(config.state_memory_bytes)
     directory = StateDirectory.open(config.state_dir, application_id, memory)
     stack.callback(directory.close)
+    check.keep()
 
     global_tables = GlobalTables(topology, config, directory, clock, metrics)
     stack.push_async_callback(global_tables.close)
@@ -135,9 +140,7 @@ async def _open(
     return worker
 
 
-async def _prepare_topics(
-    topology: Topology, config: StreamsConfig, transport: Transport, admin: Admin
-) -> Reading:
+async def _prepare_topics(topology: Topology, config: StreamsConfig, transport: Transport, admin: Admin) -> Reading:
     """The plan with its source topics and their partition counts; internal topics exist afterwards."""
     existing = await admin.partition_counts(None)
     if transport.max_workers is not None:

@@ -9,15 +9,17 @@ Next: `operators/async_calls`, which begins them; `progress`, which keeps their 
 import asyncio
 import inspect
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 from streamlib.clock import Clock
+from streamlib.operators.base import AwaitingOperator
 from streamlib.record import TopicPartition
 from streamlib.runtime.progress import Progress
 from streamlib.topology.async_nodes import CallPolicy
 
+UNBOUNDED = 1 << 62
 BACKOFF_MAX_MS = 60_000
 CHANCE_SHARE = 0.5  # of the time before a retry, so that calls which failed together do not come again together
 
@@ -39,8 +41,10 @@ class Calls:
     Attributes:
         progress: The rows whose calls have not been handed on.
         wake: Called when there are results to hand on.
-        must_end: Whether a commit waits until no call is under way; see `topology/commit_waits`.
+        must_end: Whether a commit waits until no call is under way; see `topology/commit_waits`. Where output and
+            offsets are committed in one transaction, all commits must.
         holding: A commit waits: until it was made no more records are to be taken.
+        handed_on: Results went on since the last commit.
         deferred: Calls do not begin by themselves but in `run`, for those who have no event loop; retries follow at
             once then, and timeouts are in real time.
     """
@@ -50,13 +54,41 @@ class Calls:
         self.wake: Callable[[], None] = _nobody
         self.must_end = False
         self.holding = False
+        self.handed_on = False
         self.deferred = False
+        self._operators: Sequence[AwaitingOperator] = ()
         self._task_id = task_id
         self._clock = clock
         self._begun = 0
         self._waiting: list[Callable[[], None]] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._cancelled: set[asyncio.Task[Any]] = set()
+
+    def connect(self, operators: Sequence[AwaitingOperator], *, must_end: bool) -> None:
+        """Tell whose calls these are, upstream ones first."""
+        self._operators = operators
+        self.must_end = must_end
+
+    @property
+    def places(self) -> int:
+        """How many rows the operators want, below 0 when they have more than that."""
+        return min((operator.room for operator in self._operators), default=UNBOUNDED)
+
+    @property
+    def room(self) -> int:
+        """How many records the task may take now."""
+        return 0 if self.holding else max(0, self.places)
+
+    def hand_on(self, rows_max: int) -> bool:
+        """Forward results that have arrived, of at most ``rows_max`` rows; whether there were any.
+
+        Raises:
+            ProcessingError: A call has failed, or what comes after it, and the policy is to fail.
+            SerdeError: A result does not fit the serde of a sink or store.
+        """
+        handed_on = [operator.hand_on(rows_max) for operator in self._operators]
+        self.handed_on = self.handed_on or any(handed_on)
+        return any(handed_on)
 
     def hold(self, tp: TopicPartition | None, offset: int | None) -> None:
         """A row is under way: the record it comes from must not be committed."""
@@ -90,7 +122,7 @@ class Calls:
         """Forget all calls."""
         self._waiting.clear()
         self.progress.clear()
-        self.holding = False
+        self.holding = self.handed_on = False
         running, self._running = self._running, set()
         for task in running:
             task.cancel()

@@ -65,8 +65,11 @@ class Committer:
                 await self._clock.sleep(0)
         acknowledged = await self._producer.current.flush()
         for task in moved:
-            task.stores.acknowledged(acknowledged)
-        moved = [task for task in moved if task.calls.settled()]
+            if task.calls.settled():
+                task.acknowledged(acknowledged)
+            else:
+                task.stores.acknowledged(acknowledged)  # its inputs stay where they are
+        moved = [task for task in moved if not task.calls.holding]
         offsets = {tp: held for task in moved for tp, held in task.offsets().items()}
         if offsets:
             await self._consumer.commit(offsets)

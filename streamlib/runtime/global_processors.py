@@ -37,7 +37,11 @@ class NoSinks:
 class NoPunctuations(Punctuations):
     """Schedules of processors that nobody calls but for records."""
 
-    def schedule(self, interval_ms: int, kind: PunctuationType, fire: Callable[[int], None]) -> Schedule:
+    def schedule_at(self, at_ms: int, kind: PunctuationType, fire: Callable[[int], object]) -> Schedule:
+        """Refuse. Raises as `schedule`."""
+        return self.schedule(1, kind, fire)
+
+    def schedule(self, interval_ms: int, kind: PunctuationType, fire: Callable[[int], object]) -> Schedule:
         """Refuse.
 
         Raises:

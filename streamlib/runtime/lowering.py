@@ -6,7 +6,7 @@ Operators are made from the last one upwards, so that each is given where its ou
 Next: `operators/fusion`, what a batch meets first; `task`, which feeds the pipeline.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -19,11 +19,13 @@ from streamlib.operators.base import (
     FlushingOperator,
     Forward,
     InitializedOperator,
+    LoadingOperator,
     Operator,
     OperatorContext,
 )
 from streamlib.operators.cogroup import cogroup_merge
 from streamlib.operators.deduplicate import deduplicate
+from streamlib.operators.expiring import ExpiringOperator
 from streamlib.operators.foreign_key_left import response_join, subscription_send
 from streamlib.operators.foreign_key_right import foreign_table_join, subscription_join, subscription_receive
 from streamlib.operators.fusion import fuse
@@ -47,6 +49,7 @@ from streamlib.operators.window_aggregate import window_aggregate
 from streamlib.operators.wiring import Wiring
 from streamlib.state.base import StateStore, TimestampedStore
 from streamlib.state.cache import WriteCache
+from streamlib.state.expiring import ExpiringKeyValueStore
 from streamlib.topology.async_nodes import AsyncCalls
 from streamlib.topology.cogroup_nodes import CogroupMerge
 from streamlib.topology.commit_waits import commits_wait_for_calls
@@ -186,6 +189,12 @@ class Pipeline:
         self._closing = [*(operator for operator in operators if isinstance(operator, ClosingOperator)), *beside]
         self.tables = tables
 
+    def load(self) -> Iterator[None]:
+        """Let operators take what they need from their complete stores, in steps, so that `init` need not take long."""
+        for operator in self._initialized:
+            if isinstance(operator, LoadingOperator):
+                yield from operator.load()
+
     def init(self) -> None:
         """Tell operators that their stores are complete; upstream ones first."""
         for operator in self._initialized:
@@ -278,7 +287,7 @@ def lower(
         elif type(node) in BUILDERS:
             forwards = below(node.name), GETTERS, partial(below_child, node.name)
             wiring = Wiring(topology, context, tables, stores, *forwards, beside=beside)
-            operators[node.name] = BUILDERS[type(node)](node, wiring)
+            operators[node.name] = _expiring(node, BUILDERS[type(node)](node, wiring), wiring)
     sides = None if any(in_order.values()) else joined_in_turns(topology, list(sources))
     return Pipeline(
         sources,
@@ -288,6 +297,15 @@ def lower(
         beside=beside,
         in_turns=None if sides is None else join_in_turns(*sides, operators),
     )
+
+
+def _expiring(node: Node, operator: Operator, wiring: Wiring) -> Operator:
+    """The operator of a node, behind one that deletes rows if those of its table expire."""
+    store = wiring.stores.get(node.store) if isinstance(node, OWNERS) and node.store is not None else None
+    if not isinstance(store, ExpiringKeyValueStore) or not isinstance(node, OWNERS):
+        return operator
+    spec = wiring.topology.stores[store.name]
+    return ExpiringOperator(operator, store, spec, wiring.forward, send_old=node.send_old)
 
 
 def _less(names: tuple[str, ...], left_out: str) -> tuple[str, ...]:

@@ -90,8 +90,8 @@ def _derive_repartition_counts(topology: Topology, counts: dict[str, int]) -> No
     if unfed := [f'"{name}"' for name, topics in upstream.items() if not topics]:
         patterns = ", ".join(f'"{pattern.pattern}"' for pattern in patterns_of(topology))
         msg = (
-            f"no topic matches {patterns} yet, so the number of partitions of {', '.join(unfed)} is not known: create a "
-            "topic that matches, or fix the number with .repartition(partitions=N)"
+            f"no topic matches {patterns} yet, so the number of partitions of {', '.join(unfed)} is not known: create "
+            "a topic that matches, or fix the number with .repartition(partitions=N)"
         )
         raise MissingTopicError(msg)
     while pending:

@@ -4,7 +4,7 @@ Up to the first record of which a row is under way. The partition time that is c
 records before it, or lower. Next: `calls`, which holds rows; `task`, which commits.
 """
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -35,10 +35,10 @@ class Progress:
         self._unknown = 0  # rows that come from no one record
         self._rows: Counter[tuple[TopicPartition, int]] = Counter()
         self._offsets: dict[TopicPartition, list[int]] = {}  # heaps of those in `_rows`, and of some that have gone
-        self._times: dict[TopicPartition, deque[Reached]] = {}
+        self._times: defaultdict[TopicPartition, deque[Reached]] = defaultdict(lambda: deque([Reached(-1, -1)]))
 
     def start(self, tp: TopicPartition, offset: int, partition_time_ms: int) -> None:
-        """An input begins; with the first one, nothing is under way."""
+        """An input begins; of one that was not begun, nothing is known but what was taken since."""
         self._times[tp] = deque([Reached(offset, partition_time_ms)])
 
     def clear(self) -> None:

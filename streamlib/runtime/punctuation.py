@@ -8,6 +8,7 @@ calls the user's punctuator.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from streamlib.clock import Clock
 from streamlib.runtime.time_heap import TimeHeap
@@ -22,7 +23,7 @@ class Schedule:
         cancelled: Whether it has ended.
     """
 
-    def __init__(self, due: int, interval_ms: int, fire: Callable[[int], None]) -> None:
+    def __init__(self, due: int, interval_ms: int | None, fire: Callable[[int], object]) -> None:
         self.due = due
         self.cancelled = False
         self.fire = fire
@@ -33,7 +34,10 @@ class Schedule:
         self.cancelled = True
 
     def move_past(self, now: int) -> None:
-        """Be due at the next interval that lies after ``now``, at which it is due."""
+        """Be due at the next interval that lies after ``now``, at which it is due; one without intervals ends."""
+        if self._interval_ms is None:
+            self.cancelled = True
+            return
         self.due += self._interval_ms * ((now - self.due) // self._interval_ms + 1)
 
 
@@ -47,29 +51,44 @@ class Punctuations:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heaps: dict[PunctuationType, TimeHeap[Schedule]] = {kind: TimeHeap() for kind in PunctuationType}
+        self._groups: dict[tuple[int, PunctuationType], list[Callable[[int], bool]]] = {}
 
-    def schedule(self, interval_ms: int, kind: PunctuationType, fire: Callable[[int], None]) -> Schedule:
+    def schedule(self, interval_ms: int, kind: PunctuationType, fire: Callable[[int], object]) -> Schedule:
         """Call ``fire`` at each interval: by stream time first with the first record, by the wall clock after one."""
         due = 0 if kind is PunctuationType.STREAM_TIME else self._clock.time_ms() + interval_ms
         schedule = Schedule(due, interval_ms, fire)
         self._heaps[kind].push(due, schedule)
         return schedule
 
+    def schedule_at(self, at_ms: int, kind: PunctuationType, fire: Callable[[int], object]) -> Schedule:
+        """Call ``fire`` once, as soon as it is that late."""
+        schedule = Schedule(at_ms, None, fire)
+        self._heaps[kind].push(at_ms, schedule)
+        return schedule
+
+    def schedule_together(self, interval_ms: int, kind: PunctuationType, fire: Callable[[int], bool]) -> None:
+        """Call ``fire`` at each interval, with all others of that interval and in the order they were given."""
+        group = self._groups.get((interval_ms, kind))
+        if group is None:
+            group = self._groups[interval_ms, kind] = []
+            self.schedule(interval_ms, kind, partial(_fire_all, group))
+        group.append(fire)
+
     def due(self, kind: PunctuationType) -> int | None:
         """When the next schedule of a kind fires, in ms; None when there is none."""
         return self._heaps[kind].first_time
 
     def fire(self, kind: PunctuationType, now: int) -> bool:
-        """Fire what is due at ``now``; whether anything was."""
+        """Fire what is due at ``now``; whether anything was, but for what has answered False: it has done nothing."""
         heap, fired = self._heaps[kind], False
         while (due := heap.first_time) is not None and due <= now:
             schedule = heap.pop()
             if schedule.cancelled:
                 continue
-            schedule.fire(now)
-            fired = True
+            fired = schedule.fire(now) is not False or fired
             if not schedule.cancelled:
                 schedule.move_past(now)
+            if not schedule.cancelled:
                 heap.push(schedule.due, schedule)
         return fired
 
@@ -92,3 +111,9 @@ class Punctuations:
         """Forget all schedules."""
         for heap in self._heaps.values():
             heap.clear()
+        self._groups.clear()
+
+
+def _fire_all(group: list[Callable[[int], bool]], now: int) -> bool:
+    done = [fire(now) for fire in group]
+    return any(done)

@@ -86,12 +86,11 @@ class RecordQueue:
         head = self._ready_head(max_rows)
         assert head is not None, "claim() on an empty queue"
         timestamps = head.timestamps
-        row = self._claimed + 1
-        last = min(len(timestamps), self._claimed + max_rows)
-        if up_to_ms is None:
-            row = last
-        while row < last and timestamps[row] <= up_to_ms:
-            row += 1
+        row = last = min(len(timestamps), self._claimed + max_rows)
+        if up_to_ms is not None:
+            row = self._claimed + 1
+            while row < last and timestamps[row] <= up_to_ms:
+                row += 1
         length, self._claimed = row - self._claimed, row
         return length
 
@@ -214,7 +213,7 @@ class RecordQueue:
                 f"record with the negative timestamp {batch.timestamps[row]}: node={self.source.name} "
                 f"topic={self.tp.topic} partition={self.tp.partition} offset={batch.offsets[row]}. "
                 "Its producer set no timestamp. Give the stream a timestamp_extractor: a negative result drops the "
-                "record, e.g. timestamp_extractor=skip_negative, or take the time from the value."
+                "record, e.g. timestamp_extractor=timestamps.log_and_skip, or take the time from the value."
             )
             raise ProcessingError(msg)
         good = [row for row, time in enumerate(batch.timestamps) if time >= 0]

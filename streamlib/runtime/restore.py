@@ -2,13 +2,15 @@
 
 Runs beside the worker's loop and never inside a rebalance callback, so other tasks go on and heartbeats continue. The
 end of a changelog is read uncommitted, once; the records are read committed up to it (KAFKA-10167). A store that has
-kept its offset restores only what it lacks.
+kept its offset restores only what it lacks. An input that is a store's changelog, too, is read up to its committed
+offset, where the task goes on: nothing when there is none.
 
 Source: StoreChangelogReader. Next: `worker`, which takes the finished tasks.
 """
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -62,7 +64,7 @@ class LogRestoreListener:
 
 @dataclass
 class _Changelog:
-    """One changelog partition that is being read."""
+    """One changelog partition that is being read; the records from ``end`` on are not the store's."""
 
     task: Task
     store: str
@@ -102,8 +104,8 @@ class Restorer:
         misses = 0
         while left:
             try:
-                positions = await self._positions(left, group)
-                if await self._restore(left, positions, finished):
+                positions, processed = await self._positions(left, group)
+                if await self._restore(left, positions, processed, finished):
                     return
             except BrokerUnavailableError as error:
                 if self._outage.now():
@@ -114,23 +116,26 @@ class Restorer:
                     raise
             await self._clock.sleep(RETRY_SECONDS)
 
-    async def _positions(self, tasks: Collection[Task], group: Consumer) -> Positions:
-        """Where each input goes on: the committed offset, or what the reset policy says."""
+    async def _positions(self, tasks: Collection[Task], group: Consumer) -> tuple[Positions, dict[TopicPartition, int]]:
+        """Where each input goes on, the committed offset or what the reset policy says; how far it was processed."""
         inputs = [tp for task in tasks for tp in task.queues]
         committed = await group.committed(inputs)
         first = await self._admin.beginning_offsets(inputs)
         end = await self._admin.end_offsets(inputs)
         positions: Positions = {}
+        processed: dict[TopicPartition, int] = {}
         for task in tasks:
             for tp, queue in task.queues.items():
                 held = committed[tp]
                 if held is None:
+                    processed[tp] = first[tp]
                     reset = queue.source.offset_reset or self._config.auto_offset_reset
                     positions[tp] = Position(first[tp] if reset == "earliest" else end[tp])
                 else:
                     offset = self._inside_log(tp, held, first[tp], end[tp])
                     positions[tp] = decode_position(offset, held.metadata)
-        return positions
+                    processed[tp] = offset
+        return positions, processed
 
     def _inside_log(self, tp: TopicPartition, held: OffsetAndMetadata, first: int, end: int) -> int:
         """The committed offset, or what the policy says when the log no longer has it."""
@@ -148,7 +153,11 @@ class Restorer:
         return first if policy == "earliest" else end
 
     async def _restore(
-        self, tasks: list[Task], positions: Positions, finished: Callable[[Task, Positions], None]
+        self,
+        tasks: list[Task],
+        positions: Positions,
+        processed: Mapping[TopicPartition, int],
+        finished: Callable[[Task, Positions], None],
     ) -> bool:
         """Read all changelogs of ``tasks`` with one consumer; removes finished tasks from the list.
 
@@ -158,7 +167,7 @@ class Restorer:
         waiting: dict[TopicPartition, _Changelog] = {}
         for task in tasks:
             task.stores.discard()
-        changelogs = await self._changelogs(tasks)
+        changelogs = await self._changelogs(tasks, processed)
         for tp, changelog in changelogs.items():
             if changelog.next_offset < changelog.end:
                 waiting[tp] = changelog
@@ -167,13 +176,13 @@ class Restorer:
         await reader.start()
         try:
             reader.assign({tp: changelog.next_offset for tp, changelog in waiting.items()})
-            self._finish(tasks, waiting, positions, finished)
+            await self._finish(tasks, waiting, positions, finished)
             while waiting:
                 for tp, batch in (await reader.poll(waiting, max_records=POLL_RECORDS, timeout_ms=100)).items():
                     await self._take(batch, waiting[tp])
                     self._listener.progressed(tp, len(batch))
                 await self._complete(reader, waiting)
-                self._finish(tasks, waiting, positions, finished)
+                await self._finish(tasks, waiting, positions, finished)
         except OffsetOutOfRangeError as error:
             log.warning("restoring begins again: %s", error)
             return False
@@ -182,28 +191,26 @@ class Restorer:
         return True
 
     async def _take(self, batch: FetchedBatch, changelog: _Changelog) -> None:
-        """Apply records of a changelog; those without a key, which are not streamlib's, are left out."""
-        store = changelog.task.stores.stores[changelog.store]
-        rows = [row for row, key in enumerate(batch.keys) if key is not None]
-        if len(rows) == len(batch):
-            store.restore(batch.keys, batch.values, batch.timestamps)
-        else:
-            store.restore(
-                [batch.keys[row] for row in rows],
-                [batch.values[row] for row in rows],
-                [batch.timestamps[row] for row in rows],
-            )
-        changelog.next_offset = batch.next_offset
-        if store.pending_rows >= APPLY_ROWS:
+        """Apply records of a changelog."""
+        stores = changelog.task.stores
+        count = len(batch)
+        if batch.next_offset > changelog.end:
+            count = bisect_left(batch.offsets, changelog.end)
+        stores.restore(changelog.store, batch.keys[:count], batch.values[:count], batch.timestamps[:count])
+        changelog.next_offset = min(batch.next_offset, changelog.end)
+        if stores.stores[changelog.store].pending_rows >= APPLY_ROWS:
             await self._apply(changelog)
         await self._clock.sleep(0)
 
-    async def _changelogs(self, tasks: Collection[Task]) -> dict[TopicPartition, _Changelog]:
+    async def _changelogs(
+        self, tasks: Collection[Task], processed: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, _Changelog]:
         """Each changelog with where to begin and where to end."""
         tps = [tp for task in tasks for tp in task.stores.changelogs.values()]
         if not tps:
             return {}
         ends = await self._admin.end_offsets(tps)
+        ends = {tp: processed.get(tp, end) for tp, end in ends.items()}
         firsts = await self._admin.beginning_offsets(tps)
         changelogs = {}
         for task in tasks:
@@ -224,7 +231,7 @@ class Restorer:
         for tp in list(waiting):
             position = reader.position(tp)
             if position is not None and position >= waiting[tp].end:
-                waiting[tp].next_offset = position
+                waiting[tp].next_offset = waiting[tp].end
                 await self._apply(waiting[tp])
                 self._listener.finished(tp)
                 del waiting[tp]
@@ -233,8 +240,8 @@ class Restorer:
         for _ in changelog.task.stores.apply_restored(changelog.store, changelog.next_offset):
             await self._clock.sleep(0)
 
-    @staticmethod
-    def _finish(
+    async def _finish(
+        self,
         tasks: list[Task],
         waiting: Mapping[TopicPartition, _Changelog],
         positions: Positions,
@@ -243,6 +250,8 @@ class Restorer:
         """Hand over the tasks none of whose changelogs is still being read."""
         unfinished = {id(changelog.task) for changelog in waiting.values()}
         for task in [task for task in tasks if id(task) not in unfinished]:
+            for _ in task.load():
+                await self._clock.sleep(0)
             tasks.remove(task)
             finished(task, {tp: positions[tp] for tp in task.queues})
 

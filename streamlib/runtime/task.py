@@ -6,7 +6,7 @@ time among its inputs, sends it through its operators, and remembers how far it 
 Source: StreamTask. Next: `partition_group`, its inputs; `operators/fusion` and what follows; `record_collector`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -34,8 +34,6 @@ from streamlib.topology.nodes import Source
 from streamlib.topology.processor_api import PunctuationType
 from streamlib.transport.base import OffsetAndMetadata
 
-UNBOUNDED = 1 << 62
-
 
 class TaskContext:
     """What operators get from their task, and where their errors arrive.
@@ -48,6 +46,7 @@ class TaskContext:
         config: The worker's settings.
         timers: The task's schedules.
         calls: Its asynchronous calls.
+        queues: The task's inputs.
         commit_requested: Whether user code has asked for a commit since the last one.
 
     Implements `operators.base.OperatorContext`, `ErrorHandler` and `record_queue.DecodeErrors`.
@@ -62,6 +61,8 @@ class TaskContext:
         self.metrics = metrics
         self.clock = clock
         self.emit_interval_ms = config.emit_interval_ms
+        self.close_windows_after_idle_ms = config.close_windows_after_idle_ms
+        self.queues: Collection[RecordQueue] = ()
         self.stream_time = -1
         self.processor_metadata: dict[str, int] = {}
         self.tp: TopicPartition | None = None
@@ -88,6 +89,11 @@ class TaskContext:
     def leave_turns(self) -> None:
         """They are processed: offsets are offsets again."""
         self._turns = None
+
+    @property
+    def records_wait(self) -> bool:
+        """Whether there are records that were not processed yet."""
+        return any(queue.buffered for queue in self.queues) or bool(self.calls.progress.rows)
 
     def leave(self) -> None:
         """The records that were taken are processed: what is forwarded now may come from others."""
@@ -152,7 +158,9 @@ class Task:
         task_id: Sub-topology and partition.
         queues: Its inputs.
         stores: Its state.
+        context: What its operators get.
         calls: Its asynchronous calls.
+        load: Takes what operators need from the stores, which are complete, in steps: `start` has less to do then.
     """
 
     def __init__(
@@ -167,15 +175,17 @@ class Task:
         self.queues = inputs.queues
         self.stores = stores
         self.calls = context.calls
-        self.calls.must_end = pipeline.commits_wait
+        self.load = pipeline.load
+        self.calls.connect(pipeline.awaiting, must_end=pipeline.commits_wait)
         self.state = TaskState.CREATED
         self._inputs = inputs
         self._pipeline = pipeline
-        self._context = context
+        self.context = context
+        context.queues = self.queues.values()
         self._committed: dict[TopicPartition, int] = {}
         self._committed_metadata: dict[str, int] = {}
         self._idle_since_ms: int | None = None
-        self._wrote = False  # since the last commit, without taking a record: a punctuator did, or a result came
+        self._wrote = False  # since the last commit, without taking a record: a punctuator did
 
     def __repr__(self) -> str:
         return f"<Task {self.task_id} {self.state.value}>"
@@ -191,30 +201,16 @@ class Task:
         self._committed.update({tp: position.offset for tp, position in positions.items()})
         kept = merged(position.processor for position in positions.values())
         self._committed_metadata = kept
-        self._context.processor_metadata.clear()
-        self._context.processor_metadata.update(kept)
-        self._context.stream_time = max((queue.partition_time for queue in self.queues.values()), default=-1)
-        self._context.timers.clear()
-        self._context.commit_requested = self._wrote = False
+        self.context.processor_metadata.clear()
+        self.context.processor_metadata.update(kept)
+        self.context.stream_time = max((queue.partition_time for queue in self.queues.values()), default=-1)
+        self.context.timers.clear()
+        self.context.commit_requested = self._wrote = False
         self.calls.cancel()
         for tp, position in positions.items():
             self.calls.progress.start(tp, position.offset, position.partition_time_ms)
         self._pipeline.init()
         self.stores.log()
-
-    def read_also(self, tp: TopicPartition, source: Source) -> None:
-        """Begin with one more input of a source that reads a pattern, while the task runs; it was never read before."""
-        queue = RecordQueue(tp, source, decode_values=True, errors=self._context)
-        queue.start(0, -1)
-        self.queues[tp] = queue
-        self._context.inputs = {**self._context.inputs, tp.topic: tp}
-        self._committed[tp] = 0
-        self.calls.progress.start(tp, 0, -1)
-
-    @property
-    def stream_time(self) -> int:
-        """Highest timestamp taken so far, -1 before the first."""
-        return self._context.stream_time
 
     @property
     def tables(self) -> Mapping[str, TableRows]:
@@ -226,16 +222,6 @@ class Task:
         """Records that wait."""
         return self._inputs.buffered
 
-    @property
-    def room(self) -> int:
-        """How many records may be taken now: none while those before them are with asynchronous calls."""
-        return 0 if self.calls.holding else max(0, self._places)
-
-    @property
-    def _places(self) -> int:
-        """How many rows the operators with asynchronous calls want."""
-        return min((operator.room for operator in self._pipeline.awaiting), default=UNBOUNDED)
-
     def add(self, tp: TopicPartition, batch: FetchedBatch) -> None:
         """Take in what a poll brought."""
         self._inputs.add(tp, batch)
@@ -246,7 +232,7 @@ class Task:
         Source: PartitionGroup.readyToProcess.
         """
         empty = [tp for tp, queue in self.queues.items() if not queue.buffered]
-        if len(empty) == len(self.queues) or not self.room:
+        if len(empty) == len(self.queues) or not self.calls.room:
             return False
         if not empty:
             self._idle_since_ms = None
@@ -269,7 +255,7 @@ class Task:
         rows = self._process_turns(max_rows)
         for queue in self.queues.values():
             if negative := queue.take_negative_count():
-                self._context.metrics.dropped(queue.source.name, "negative-timestamp", negative)
+                self.context.metrics.dropped(queue.source.name, "negative-timestamp", negative)
         self.stores.log()
         return rows
 
@@ -278,11 +264,11 @@ class Task:
             turns = self._inputs.take_turns(max_rows)
             return 0 if turns is None else self._join(turns, self._pipeline.in_turns)
         rows = 0
-        while (taken := self._inputs.take(max(1, min(max_rows - rows, self.room)))) is not None:
+        while (taken := self._inputs.take(max(1, min(max_rows - rows, self.calls.room)))) is not None:
             self._process_run(*taken)
             rows += len(taken[1])
             # The next run may have to wait: for records of another input, for a commit, for asynchronous calls.
-            others_wait = self._pipeline.awaiting or self._context.commit_requested
+            others_wait = self._pipeline.awaiting or self.context.commit_requested
             if rows >= max_rows or others_wait or not all(queue.buffered for queue in self.queues.values()):
                 break
         return rows
@@ -292,15 +278,15 @@ class Task:
             self._process_run(*turns.batches[0])
             return turns.length
         sources = self._pipeline.sources
-        self._context.take_turns(turns)
+        self.context.take_turns(turns)
         try:
             join.process((sources[queue.source.name].process, batch) for queue, batch in turns.numbered())
         finally:
-            self._context.leave_turns()
+            self.context.leave_turns()
         return turns.length
 
     def _process_run(self, queue: RecordQueue, run: RecordBatch) -> None:
-        context = self._context
+        context = self.context
         context.tp = queue.tp
         entry = self._pipeline.sources[queue.source.name]
         first = 0
@@ -311,21 +297,9 @@ class Task:
             entry.process(part)
             self._punctuate(PunctuationType.STREAM_TIME, context.stream_time)
             first = end
+        context.leave()
         if self._pipeline.awaiting:
             self.calls.progress.taken(queue.tp, queue.next_offset, queue.partition_time)
-
-    def hand_on(self, rows_max: int) -> bool:
-        """Forward results of asynchronous calls, of at most ``rows_max`` rows; whether there were any.
-
-        Raises as `process`.
-        """
-        context = self._context
-        context.leave()
-        handed_on = [operator.hand_on(rows_max) for operator in self._pipeline.awaiting]
-        if any(handed_on):
-            self._wrote = True
-            self.stores.log()
-        return any(handed_on)
 
     def punctuate(self, now_ms: int) -> bool:
         """Fire the wall-clock schedules that are due; whether there were any. Raises as `process`."""
@@ -337,10 +311,10 @@ class Task:
     @property
     def next_punctuation_ms(self) -> int | None:
         """When the next wall-clock schedule is due; None when there is none."""
-        return self._context.timers.due(PunctuationType.WALL_CLOCK_TIME)
+        return self.context.timers.due(PunctuationType.WALL_CLOCK_TIME)
 
     def _punctuate(self, kind: PunctuationType, now: int) -> bool:
-        context = self._context
+        context = self.context
         due = context.timers.due(kind)
         if due is None or due > now:
             return False
@@ -355,33 +329,43 @@ class Task:
 
         Updates that lead to asynchronous calls are left for the time when these are fewer.
         """
-        if self.calls.must_end and self._places <= 0:
+        if self.calls.must_end and self.calls.places <= 0:
             return False
-        self._context.tp = None
+        self.context.tp = None
         more = self._pipeline.flush(max_rows)
         self.stores.log(commit=not more)
         return more
+
+    def acknowledged(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Take note that the changelogs have every row written so far, and that an input's store has what was taken.
+
+        Args:
+            offsets: The offset after the last acknowledged record of each changelog written to.
+        """
+        self.stores.acknowledged({**offsets, **{tp: queue.next_offset for tp, queue in self.queues.items()}})
 
     @property
     def commit_requested(self) -> bool:
         """Whether user code has asked for a commit, and there is something to commit; or one has waited for calls."""
         if self.calls.holding:
             return not self.calls.progress.rows
-        return self._context.commit_requested and self.dirty
+        return self.context.commit_requested and self.dirty
 
     @property
     def dirty(self) -> bool:
         """Whether anything was taken, done by a punctuator or given by a call, since the last commit."""
         committed = self._committed
-        return self._wrote or any(queue.next_offset != committed.get(tp) for tp, queue in self.queues.items())
+        if self._wrote or self.calls.handed_on:
+            return True
+        return any(queue.next_offset != committed.get(tp) for tp, queue in self.queues.items())
 
     def offsets(self) -> dict[TopicPartition, OffsetAndMetadata]:
         """What to commit for the inputs that moved.
 
         For all of them when an operator keeps something new, or a punctuator may have written.
         """
-        kept = self._context.processor_metadata
-        changed = self._wrote or kept != self._committed_metadata
+        kept = self.context.processor_metadata
+        changed = self._wrote or self.calls.handed_on or kept != self._committed_metadata
         reached = {tp: self._reached(tp) for tp in self.queues}
         return {
             tp: OffsetAndMetadata(each.offset, encode_metadata(each.partition_time_ms, kept))
@@ -398,10 +382,10 @@ class Task:
     def committed(self) -> None:
         """Everything so far is committed."""
         self._committed = {tp: self._reached(tp).offset for tp in self.queues}
-        self._committed_metadata = dict(self._context.processor_metadata)
-        self._context.commit_requested = self._wrote = False
+        self._committed_metadata = dict(self.context.processor_metadata)
+        self.context.commit_requested = self._wrote = self.calls.handed_on = False
         for store, count in self.stores.take_expired().items():
-            self._context.metrics.dropped(store, "expired", count)
+            self.context.metrics.dropped(store, "expired", count)
 
     def drop_work(self) -> None:
         """Forget everything since the last commit; the task must be restored before it runs again."""
@@ -425,3 +409,14 @@ class Task:
             self.calls.cancel()
             self._pipeline.close()
             self.stores.close()
+
+
+def read_also(task: Task, tp: TopicPartition, source: Source) -> None:
+    """Give a task that runs one more input, of a source that reads a pattern; it was never read before."""
+    context = task.context
+    queue = RecordQueue(tp, source, decode_values=True, errors=context)
+    queue.start(0, -1)
+    task.queues[tp] = queue
+    task._committed[tp] = 0
+    task.calls.progress.start(tp, 0, -1)
+    context.inputs = {**context.inputs, tp.topic: tp}

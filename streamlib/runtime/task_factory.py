@@ -57,9 +57,7 @@ class TaskFactory:
     clock: Clock
     ordered: bool = False
 
-    def create(
-        self, task_id: TaskId, cache_bytes: int, assigned: Collection[TopicPartition] | None = None
-    ) -> Task:
+    def create(self, task_id: TaskId, cache_bytes: int, assigned: Collection[TopicPartition] | None = None) -> Task:
         """A task in state CREATED, its stores as they were left on disk.
 
         Args:
@@ -147,4 +145,8 @@ class TaskFactory:
             if not (spec.retain_duplicates and spec.kind == "window"):  # those of joins have no write cache
                 share //= READ_CACHE_SHARE
             opened[spec.name] = open_store(spec, by_kind[spec.persistent], writer, cache_bytes=share)
-        return TaskStores(opened, {spec.name: by_kind[spec.persistent] for spec in specs}, changelogs, logs)
+        engines = {spec.name: by_kind[spec.persistent] for spec in specs}
+        source_serdes = {
+            spec.name: (spec.key_serde, spec.value_serde) for spec in specs if spec.source_topic is not None
+        }
+        return TaskStores(opened, engines, changelogs, logs, source_serdes)

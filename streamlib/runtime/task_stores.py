@@ -4,11 +4,12 @@ Next: `restore`, which fills them from the changelogs; `commit`, which applies t
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from streamlib.errors import StateCorruptedError
 from streamlib.record import TopicPartition
 from streamlib.runtime.buffered_changelog import BufferedChangelog
+from streamlib.serdes.base import AnySerde
 from streamlib.state.base import Engine, StateStore
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import set_aside
@@ -36,6 +37,8 @@ class TaskStores:
     Attributes:
         stores: Opened stores by name.
         changelogs: Changelog partition of each store that has one.
+
+    ``source_serdes`` are those of stores whose changelog is a topic of others, by store.
     """
 
     def __init__(
@@ -44,8 +47,10 @@ class TaskStores:
         engines: Mapping[str, Engine],
         changelogs: Mapping[str, TopicPartition],
         logs: Collection[BufferedChangelog] = (),
+        source_serdes: Mapping[str, tuple[AnySerde, AnySerde]] | None = None,
     ) -> None:
         self.stores = dict(stores)
+        self._source_serdes = source_serdes or {}
         self._logs = logs
         self.changelogs = dict(changelogs)
         self._engine_of = dict(engines)
@@ -104,6 +109,20 @@ class TaskStores:
             for name in mine:
                 self.stores[name].applied()
 
+    def restore(self, store: str, keys: list[bytes | None], values: list[bytes | None], timestamps: list[int]) -> None:
+        """Apply changelog records; those without a key, which are not streamlib's, are left out.
+
+        A topic that was not made as a changelog may hold more: values that mean none, keys that the serde would write
+        in another way, and records that do not decode, which were skipped when they were processed.
+        """
+        if store in self._source_serdes:
+            keys, values, timestamps = _as_stored(keys, values, timestamps, *self._source_serdes[store])
+        elif None in keys:
+            rows = [row for row, key in enumerate(keys) if key is not None]
+            keys, values = [keys[row] for row in rows], [values[row] for row in rows]
+            timestamps = [timestamps[row] for row in rows]
+        self.stores[store].restore(keys, values, timestamps)  # type: ignore[arg-type]
+
     def apply_restored(self, store: str, offset: int) -> Iterator[int]:
         """Write restored rows of one store, with the changelog offset they lead up to."""
         yield from self._engine_of[store].write_chunks(self.stores[store].pending(), {store: offset})
@@ -126,3 +145,29 @@ class TaskStores:
         """Close the engines and delete what they hold: the task will be rebuilt from its changelogs."""
         for engine in self._engines:
             engine.destroy()
+
+
+def _as_stored(
+    keys: Sequence[bytes | None],
+    values: Sequence[bytes | None],
+    timestamps: Sequence[int],
+    key_serde: AnySerde,
+    value_serde: AnySerde,
+) -> tuple[list[bytes | None], list[bytes | None], list[int]]:
+    """Records of a topic of others as a table made of it has them."""
+    kept_keys: list[bytes | None] = []
+    kept_values: list[bytes | None] = []
+    kept_timestamps: list[int] = []
+    for key, value, timestamp in zip(keys, values, timestamps, strict=True):
+        if key is None:
+            continue
+        try:
+            plain_key = key_serde.deserialize(key)
+            row = value if value is None or value_serde.deserialize(value) is not None else None
+        except Exception:  # noqa: S112  # it was reported and skipped when it was processed
+            continue
+        if plain_key is not None:
+            kept_keys.append(key_serde.serialize(plain_key))
+            kept_values.append(row)
+            kept_timestamps.append(timestamp)
+    return kept_keys, kept_values, kept_timestamps

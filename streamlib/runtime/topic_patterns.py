@@ -75,9 +75,7 @@ class TopicPatterns:
         if before == now:
             return False
         counts = resolve_partitions(topology, {topic: existing[topic] for topic in now if topic in existing})
-        await ensure_topics(
-            self._admin, wanted_topics(topology, self._config, counts), self._config.replication_factor
-        )
+        await ensure_topics(self._admin, wanted_topics(topology, self._config, counts), self._config.replication_factor)
         for what, topics in (("more", now - before), ("no longer", before - now)):
             if topics:
                 log.info("topics that match a pattern, %s: %s", what, ", ".join(sorted(topics)))

@@ -254,7 +254,7 @@ class Worker:
             if self._commit_is_due():
                 await self._commit()
         epoch = self._epoch
-        waiting = any(task.buffered and task.room for task in self._running())
+        waiting = any(task.buffered and task.calls.room for task in self._running())
         try:
             polled = await self._poll(0 if waiting else self._idle_ms(), epoch)
         except OffsetOutOfRangeError as error:
@@ -310,7 +310,7 @@ class Worker:
         self._arrived.clear()
         handed_on = False
         for task in self._running():
-            while task.hand_on(self._pacing.rows(task.task_id.subtopology)):
+            while task.calls.hand_on(self._pacing.rows(task.task_id.subtopology)):
                 handed_on = True
                 await self._clock.sleep(0)
         return handed_on
@@ -373,7 +373,10 @@ class Worker:
 
     def _wanted(self) -> list[TopicPartition]:
         return [
-            tp for task in self._running() for tp, queue in task.queues.items() if queue.buffered < BUFFERED_RECORDS
+            tp
+            for task in self._running()
+            for tp, queue in task.queues.items()
+            if queue.buffered < BUFFERED_RECORDS and tp.topic in self._reads
         ]
 
     def _owner(self, tp: TopicPartition) -> Task:

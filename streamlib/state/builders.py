@@ -5,10 +5,12 @@ its own. Source: Stores, StoreBuilder. Next: `spec`, the description; `key_value
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypedDict, Unpack
 
 from streamlib.serdes.base import AnySerde
+from streamlib.serdes.primitives import INT64
 from streamlib.state.spec import StoreSpec
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -35,17 +37,47 @@ class Stores:
 
     @staticmethod
     def key_value_store(
-        name: str, key_serde: AnySerde, value_serde: AnySerde, **settings: Unpack[StoreSettings]
+        name: str,
+        key_serde: AnySerde,
+        value_serde: AnySerde,
+        *,
+        ttl: timedelta | None = None,
+        **settings: Unpack[StoreSettings],
     ) -> StoreSpec:
-        """The latest value of each key: a `KeyValueStore`."""
-        return StoreSpec(name, "key_value", key_serde, value_serde, timestamped=False, **_kept(settings))
+        """The latest value of each key: a `KeyValueStore`.
+
+        Args:
+            name: The store's name.
+            key_serde: Of the keys.
+            value_serde: Of the values.
+            ttl: How long a value lives. It is deleted, in the changelog as well, with the first value put once the
+                latest time of all values put is later than its own by that, or up to a 64th of it after that.
+            settings: See `StoreSettings`.
+
+        Raises:
+            ValueError: A time to live below 1 ms.
+        """
+        spec = StoreSpec(name, "key_value", key_serde, value_serde, timestamped=False, **_kept(settings))
+        return replace(spec, ttl_ms=_ttl_ms(name, ttl))
 
     @staticmethod
     def timestamped_key_value_store(
-        name: str, key_serde: AnySerde, value_serde: AnySerde, **settings: Unpack[StoreSettings]
+        name: str,
+        key_serde: AnySerde,
+        value_serde: AnySerde,
+        *,
+        ttl: timedelta | None = None,
+        **settings: Unpack[StoreSettings],
     ) -> StoreSpec:
-        """The latest value of each key with its timestamp: a `TimestampedKeyValueStore`."""
-        return StoreSpec(name, "key_value", key_serde, value_serde, **_kept(settings))
+        """The same with a timestamp for each value: a `TimestampedKeyValueStore`. Raises as `key_value_store`."""
+        spec = StoreSpec(name, "key_value", key_serde, value_serde, **_kept(settings))
+        return replace(spec, ttl_ms=_ttl_ms(name, ttl))
+
+    @staticmethod
+    def key_timers(name: str, key_serde: AnySerde, **settings: Unpack[StoreSettings]) -> StoreSpec:
+        """One timer for each key, for `ProcessorContext.key_timers`: a `KeyValueStore` of times."""
+        spec = StoreSpec(name, "key_value", key_serde, INT64, timestamped=False, **_kept(settings))
+        return replace(spec, key_timers=True)
 
     @staticmethod
     def lru_map(
@@ -182,6 +214,13 @@ def _window_times(name: str, retention: timedelta, window_size: timedelta) -> _T
         msg = f"the store {name!r} keeps windows for {retention!r}, which is less than their size of {window_size!r}"
         raise ValueError(msg)
     return {"retention_ms": retention_ms, "window_size_ms": size_ms}
+
+
+def _ttl_ms(name: str, ttl: timedelta | None) -> int | None:
+    if ttl is not None and ttl < MILLISECOND:
+        msg = f"values of the store {name!r} must live for at least 1 ms, not {ttl!r}"
+        raise ValueError(msg)
+    return None if ttl is None else ttl // MILLISECOND
 
 
 def _not_negative(name: str, what: str, duration: timedelta) -> int:

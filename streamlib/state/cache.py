@@ -52,6 +52,7 @@ class WriteCache(Generic[V]):
         dirty: Entries updated since the last flush, each once, in the order of their first update.
         turn: Number of the last update.
         flushed_turn: Number of the last update that was flushed.
+        flushed_turns: The numbers of the updates that the last flush gave.
         max_entries: How many dirty entries fit, and how many clean ones beside them; estimated anew at each flush.
 
     Source: Kafka's ``CachingKeyValueStore``, ``CachingWindowStore``, ``NamedCache``.
@@ -61,6 +62,7 @@ class WriteCache(Generic[V]):
         self.dirty: list[Entry] = []
         self.turn = 0
         self.flushed_turn = 0
+        self.flushed_turns: list[int] = []
         self._sorted_turn = 0
         self.max_entries = max_bytes // _ASSUMED_ENTRY_BYTES
         self._entries: dict[bytes, Entry] = {}
@@ -174,6 +176,7 @@ class WriteCache(Generic[V]):
             olds=old_values,
         )
         changes.store_keys = keys
+        self.flushed_turns = [entry[TURN] for entry in part]
         return changes
 
     def discard(self) -> None:

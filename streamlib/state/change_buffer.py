@@ -6,8 +6,9 @@ bytes); a key keeps the place of its first update. Next: `operators/suppress`, w
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from streamlib.errors import DeserializationError, SerdeError, StateStoreError
@@ -19,6 +20,7 @@ from streamlib.state.table import RowCache, StateTable
 V = TypeVar("V")
 
 END_OF_TIME = 1 << 63
+_STEP_ROWS = 1_000
 
 TIME, KEY, NAME, PRIOR, OLD, NEW, ORIGIN = range(7)
 
@@ -42,6 +44,8 @@ class ChangeBuffer(Generic[V]):
             before the next commit are never serialized.
         min_time: Time of the first entry; the end of time when there is none.
         size_bytes: Memory of all entries by Java's estimate, once `measure` was called.
+        is_read: Whether a join reads the table, which finds an update waiting until it was passed on.
+        leaving: By key, the updates that were taken out and are being passed on.
 
     Source: Kafka's ``InMemoryTimeOrderedKeyValueChangeBuffer``.
     """
@@ -51,6 +55,7 @@ class ChangeBuffer(Generic[V]):
     _entries: dict[bytes, Entry]
     _order: list[tuple[int, bytes]]  # a heap
     _dirty: set[bytes]  # keys that changed since the last commit
+    _loaded: bool
     _unlogged: deque[bytes]  # those of a commit that is being made, in order
 
     def __init__(
@@ -58,6 +63,8 @@ class ChangeBuffer(Generic[V]):
     ) -> None:
         self.expired = 0
         self.encoded = not value_serde.immutable
+        self.is_read = False
+        self.leaving: dict[bytes, Entry] = {}
         self._measuring = False
         self._name = name
         self._serde = value_serde
@@ -131,12 +138,12 @@ class ChangeBuffer(Generic[V]):
         return entry
 
     def priors(self, keys: list[bytes], missing: Any) -> list[Any]:
-        """For each key that waits the value before its first update, else ``missing``.
+        """For each key that waits or is leaving the value before its first update, else ``missing``.
 
         Raises:
             DeserializationError: The value serde refuses one.
         """
-        entries = [self._entries.get(key) for key in keys]
+        entries = [self._entries.get(key) or self.leaving.get(key) for key in keys]
         values = iter(self.decode_many([entry[PRIOR] for entry in entries if entry is not None]))
         return [missing if entry is None else next(values) for entry in entries]
 
@@ -168,26 +175,33 @@ class ChangeBuffer(Generic[V]):
     def load(self) -> None:
         """Take all entries from the engine and the overlay: the store is complete, nothing waits to be logged.
 
+        Nothing is left to do when `loading` has come to its end. Raises as that.
+        """
+        for _ in self.loading():
+            pass
+
+    def loading(self) -> Iterator[None]:
+        """The same in steps; nothing may be put before the last.
+
         Raises:
             StateStoreError: A row is not one of a buffer.
             DeserializationError: The value serde refuses a value.
         """
+        if self._loaded:
+            return
         self._forget()
-        rows = [(key, self._decoded(key, row)) for key, row in self._table.scan(None, None)]
-        columns = [[getattr(row, part) for _, row in rows] for part in ("prior", "old", "new")]
-        if not self.encoded:
-            columns = [list(self._deserialized(column)) for column in columns]
-        for (key, row), prior, old, new in zip(rows, *columns, strict=True):
-            entry = self._entries[key] = [row.time, key, None, prior, old, new, row.origin]
-            self._order.append((row.time, key))
-            if self._measuring:
-                self.size_bytes += _size(entry)
+        rows = self._table.scan(None, None)
+        while part := list(islice(rows, _STEP_ROWS)):
+            self._load(part)
+            yield
+        self._loaded = True
         heapify(self._order)
         if self._order:
             self.min_time = self._order[0][0]
 
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
         """Apply changelog records to the overlay; `load` takes them from there."""
+        self._loaded = False
         self._table.rows.update(zip(keys, values, strict=True))
 
     def pending(self) -> TableWrites:
@@ -215,12 +229,24 @@ class ChangeBuffer(Generic[V]):
         self._forget()
 
     def _forget(self) -> None:
+        self._loaded = False
         self._entries = {}
         self._order = []
         self._dirty = set()
         self._unlogged = deque()
         self.min_time = END_OF_TIME
         self.size_bytes = 0
+
+    def _load(self, stored: list[tuple[bytes, bytes]]) -> None:
+        rows = [(key, self._decoded(key, row)) for key, row in stored]
+        columns = [[getattr(row, part) for _, row in rows] for part in ("prior", "old", "new")]
+        if not self.encoded:
+            columns = [list(self._deserialized(column)) for column in columns]
+        for (key, row), prior, old, new in zip(rows, *columns, strict=True):
+            entry = self._entries[key] = [row.time, key, None, prior, old, new, row.origin]
+            self._order.append((row.time, key))
+            if self._measuring:
+                self.size_bytes += _size(entry)
 
     def _encoded(self, entries: list[Entry]) -> Iterable[bytes]:
         columns = [[entry[part] for entry in entries] for part in (PRIOR, OLD, NEW)]

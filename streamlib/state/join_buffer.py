@@ -7,6 +7,7 @@ Streams' own. Next: `operators/join_table_grace`, which fills and empties it.
 
 from collections.abc import Iterator
 from heapq import heappop, heappush
+from itertools import islice
 from struct import Struct
 
 from streamlib.state.base import ChangelogWriter, Engine, TableWrites
@@ -17,6 +18,7 @@ SEQUENCE_BYTES = 4
 
 _NO_TIME = -1
 _MAX_SEQUENCE = 0x7FFFFFFF
+_STEP_ROWS = 10_000
 _PREFIX = Struct(">bq")
 _SEQUENCE = Struct(">i")
 
@@ -40,6 +42,8 @@ class JoinBuffer:
     Source: Kafka's ``RocksDBTimeOrderedKeyValueBuffer``.
     """
 
+    _loaded: bool
+
     def __init__(self, name: str, engine: Engine, changelog: ChangelogWriter | None = None) -> None:
         self.expired = 0
         self._name = name
@@ -53,11 +57,22 @@ class JoinBuffer:
         return self._name
 
     def load(self) -> None:
-        """Take time and sequence from the rows: the store is complete."""
+        """Take time and sequence from the rows: the store is complete. `loading` may have done it before."""
+        for _ in self.loading():
+            pass
+
+    def loading(self) -> Iterator[None]:
+        """The same in steps."""
+        if self._loaded:
+            return
         self.stream_time, self._sequence, self._first = _NO_TIME, 0, 0
-        for key, _ in self._table.scan(None, None):
-            self.stream_time = _PREFIX.unpack_from(key)[1]
-            self._sequence = max(self._sequence, _SEQUENCE.unpack_from(key, len(key) - SEQUENCE_BYTES)[0])
+        rows = self._table.scan(None, None)
+        while part := list(islice(rows, _STEP_ROWS)):
+            self.stream_time = _PREFIX.unpack_from(part[-1][0])[1]
+            found = max(_SEQUENCE.unpack_from(key, len(key) - SEQUENCE_BYTES)[0] for key, _ in part)
+            self._sequence = max(self._sequence, found)
+            yield
+        self._loaded = True
 
     def exchange(
         self, keys: list[bytes], times: list[int], rows: list[bytes], *, grace_ms: int, now_ms: int
@@ -115,6 +130,7 @@ class JoinBuffer:
 
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
         """Apply changelog records to the overlay; `load` reads it."""
+        self._loaded = False
         self._table.rows.update(zip(keys, values, strict=True))
 
     def pending(self) -> TableWrites:
@@ -137,6 +153,7 @@ class JoinBuffer:
 
     def _open(self) -> None:
         self._table = StateTable(self._engine, self._name, RowCache(0), exists=self._name in self._engine.tables())
+        self._loaded = False
         self.stream_time, self._sequence = _NO_TIME, 0
         self._first = 0  # no row that waits is older
 

@@ -28,6 +28,7 @@ NO_TIMESTAMP = -1
 _SUFFIX = Struct(">qi")
 _NOTE = Struct(">iq")  # beside the segments' time: the sequence, and the time of all records, null values included
 _MAX_SEQUENCE = 0x7FFFFFFF
+_STEP_ROWS = 2_000
 
 _Staged = tuple[list[bytes], list[bytes], list[bytes | None], list[int]]
 """Plain keys, store keys, rows and times."""
@@ -51,6 +52,7 @@ class JoinWindowStore(Generic[V]):
 
     _sequence: int
     _highest: int
+    _is_ahead: bool  # nothing is left to read ahead
     _newest: int  # highest time of the rows that are to be seen, with those that only move the time
     _live_from: int
     _staged: _Staged | None
@@ -181,7 +183,7 @@ class JoinWindowStore(Generic[V]):
         """Put what is left of the staged rows."""
         assert self._staged is not None, f"store {self._name!r}: nothing is staged"
         first = self._shown
-        keys, store_keys, rows, timestamps = self._staged
+        keys, _, rows, timestamps = self._staged
         self._shown = len(keys)
         self._write_shown()
         self._staged = None
@@ -209,21 +211,39 @@ class JoinWindowStore(Generic[V]):
         rows = self._segments.scan(0, MAX_TIME, start, end, reverse=reverse)
         return ((store_key, self.value(row), NO_TIMESTAMP) for store_key, row in rows)
 
+    def move_on(self, stream_time: int) -> None:
+        """It is as late as this (ms), though no record says so: rows expire."""
+        if stream_time > self._segments.observed_stream_time:
+            self._highest = max(self._highest, stream_time)
+            self._segments.advance(stream_time)
+            self._note_time()
+
     def read_ahead(self) -> None:
         """Take the engine's rows into memory if they fit; without that they are looked up there until they expire."""
+        for _ in self.reading_ahead():
+            pass
+
+    def reading_ahead(self) -> Iterator[None]:
+        """The same in steps; no row may be put before the last. Nothing is left to do when this was done before."""
         segments, recent = self._segments, self._recent
-        if recent.complete_from <= segments.live_from:
+        if self._is_ahead or recent.complete_from <= segments.live_from:
             return
-        found = list(islice(segments.scan(0, MAX_TIME, None, None), recent.rows_max + 1))
-        if len(found) <= recent.rows_max:
-            recent.forget(complete_from=0)
-            store_keys = [key for key, _ in found]
-            recent.add(
-                [key[:-SUFFIX_BYTES] for key in store_keys],
-                [row for _, row in found],
-                window_starts(store_keys),
-                segments.live_from,
-            )
+        rows = segments.scan(0, MAX_TIME, None, None)
+        parts = []
+        left = recent.rows_max
+        while left >= 0 and (part := list(islice(rows, _STEP_ROWS))):
+            parts.append(part)
+            left -= len(part)
+            yield
+        self._is_ahead = True
+        if left < 0:
+            return
+        recent.forget(complete_from=0)
+        for part in parts:
+            store_keys = [key for key, _ in part]
+            plain = [key[:-SUFFIX_BYTES] for key in store_keys]
+            recent.add(plain, [row for _, row in part], window_starts(store_keys), segments.live_from)
+            yield
 
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
         """Apply changelog records to the overlay, without logging or counting them."""
@@ -259,6 +279,7 @@ class JoinWindowStore(Generic[V]):
         self._sequence, self._highest = _NOTE.unpack(note) if note else (0, -1)
         self._recent.forget(complete_from=self._segments.observed_stream_time + 1)
         self._staged = None
+        self._is_ahead = False
         self._note_time()
 
     def _note_time(self) -> None:

@@ -3,9 +3,10 @@
 Next: `window`, the same by key and window; `cache`, which saves most of the calls to either.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
+from streamlib.record import Headers
 from streamlib.serdes.base import Serde
 from streamlib.state.base import ChangelogWriter, Engine, TableWrites
 from streamlib.state.table import RowCache, StateTable
@@ -62,8 +63,14 @@ class KeyValueTimestampedStore(Generic[V]):
         """
         return self._format.decode_many(keys, self._table.get_many(keys))
 
-    def put_many(self, keys: list[bytes], values: list[V | None], timestamps: list[int]) -> None:
-        """Write rows to the overlay and log them, in order; None deletes.
+    def put_many(
+        self,
+        keys: list[bytes],
+        values: list[V | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
+        """Write rows to the overlay and log them, with headers if any, in order; None deletes.
 
         Raises:
             SerdeError: The value serde refuses a value; nothing was written.
@@ -71,7 +78,7 @@ class KeyValueTimestampedStore(Generic[V]):
         plain = self._format.encode_many(keys, values)
         self._table.rows.update(zip(keys, timestamped(plain, timestamps), strict=True))
         if self._changelog is not None:
-            self._changelog.append(keys, plain, timestamps)
+            self._changelog.append(keys, plain, timestamps, headers)
 
     def scan(
         self, start: bytes | None = None, end: bytes | None = None, *, reverse: bool = False

@@ -5,8 +5,10 @@ keys, though in the order of their last writes. Source: MemoryLRUCache, ChangeLo
 Next: `stores`, which opens it.
 """
 
+from collections.abc import Sequence
 from typing import TypeVar
 
+from streamlib.record import Headers
 from streamlib.serdes.base import Serde
 from streamlib.state.base import ChangelogWriter, Engine
 from streamlib.state.key_value import KeyValueTimestampedStore
@@ -40,13 +42,19 @@ class LruKeyValueStore(KeyValueTimestampedStore[V]):
                 self._use(key)
         return rows
 
-    def put_many(self, keys: list[bytes], values: list[V | None], timestamps: list[int]) -> None:
+    def put_many(
+        self,
+        keys: list[bytes],
+        values: list[V | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
         """Write rows and log them, in order; None deletes. Keys for which there is no room are deleted.
 
         Raises:
             SerdeError: The value serde refuses a value; nothing was written.
         """
-        super().put_many(keys, values, timestamps)
+        super().put_many(keys, values, timestamps, headers)
         for key, value, timestamp in zip(keys, values, timestamps, strict=True):
             if value is None:
                 self._used.pop(key, None)

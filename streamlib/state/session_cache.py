@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
-from streamlib.record import ChangeBatch, Headers, Windowed
+from streamlib.record import ChangeBatch, Headers, TopicPartition, Windowed
 from streamlib.serdes.base import Serde
 from streamlib.state.session import SessionStore
 from streamlib.state.session_keys import session_store_key, split_session_store_key
@@ -37,11 +37,15 @@ class Session:
         timestamp: Of the record that updated it last.
         headers: Likewise.
         offset: Likewise, where that is known.
+        tp: Likewise.
         turn: Number of the last update; 0 for a session that came from the store.
         stored: Whether the store may have it.
     """
 
-    __slots__ = ("end", "headers", "key", "name", "offset", "row", "start", "stored", "timestamp", "turn", "value")
+    __slots__ = (
+        *("end", "headers", "key", "name", "offset", "row"),
+        *("start", "stored", "timestamp", "tp", "turn", "value"),
+    )
 
     def __init__(self, key: bytes, start: int, end: int, value: Any, row: bytes | None = None) -> None:
         self.key = key
@@ -53,6 +57,7 @@ class Session:
         self.timestamp = 0
         self.headers: Headers | None = None
         self.offset: int | None = None
+        self.tp: TopicPartition | None = None
         self.turn = 0
         self.stored = row is not None
 
@@ -111,6 +116,7 @@ class SessionCache(Generic[V]):
 
     Attributes:
         dirty: Sessions updated since the last flush, each once.
+        flushed_origins: For each change of the last flush where its last update came from.
         max_entries: How many dirty sessions fit, and how many clean ones beside them; estimated anew at each flush.
 
     Source: Kafka's ``CachingSessionStore``, ``NamedCache``.
@@ -118,6 +124,7 @@ class SessionCache(Generic[V]):
 
     def __init__(self, store: SessionStore[V], serde: Serde[V], *, max_bytes: int, send_old: bool = False) -> None:
         self.dirty: list[Session] = []
+        self.flushed_origins: list[tuple[TopicPartition | None, int | None]] = []
         self.max_entries = max_bytes // _ASSUMED_SESSION_BYTES
         self._max_bytes = max_bytes
         self._store = store
@@ -270,6 +277,7 @@ class SessionCache(Generic[V]):
             if not self._immutable and row is not None:
                 session.value, session.row = UNREAD, row  # the object goes down the plan
         self._measure(keys, rows)
+        self.flushed_origins = [(session.tp, session.offset) for session in part]
         headers = [session.headers or () for session in part]
         changes = ChangeBatch(
             [Windowed(session.name, session.start, session.end) for session in part],
@@ -288,6 +296,7 @@ class SessionCache(Generic[V]):
         self._turn += 1
         session.value, session.row, session.turn = value, None, self._turn
         session.name, session.timestamp, session.headers = cause.name, cause.timestamp, cause.headers
+        session.offset, session.tp = cause.offset, cause.tp
 
     def _find(self, store_key: bytes) -> Session | None:
         key, start, end = split_session_store_key(store_key)

@@ -30,6 +30,8 @@ class StoreSpec:
         exact_expiry: Window stores of joins, session stores: a row expires on its own, as in Java's stores in memory.
         time_ordered: Window stores: the windows of all keys that start in a short time are read at little cost.
         inclusive_retention: Window stores: a row is kept 1 ms longer, as in Java's time-ordered stores on disk.
+        ttl_ms: Key-value stores: a row is deleted when stream time is later than its timestamp by this; None: never.
+        key_timers: Key-value stores: they hold timers of a processor.
         max_entries: Key-value stores in memory: how many keys it holds at most; None for any number.
         source_topic: The topic that serves as the changelog: for a global table, or a table that reuses its source.
         topic_configs: Overrides for the changelog topic, from the user.
@@ -49,6 +51,8 @@ class StoreSpec:
     exact_expiry: bool = False
     time_ordered: bool = False
     inclusive_retention: bool = False
+    ttl_ms: int | None = None
+    key_timers: bool = False
     max_entries: int | None = None
     source_topic: str | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Any
 from streamlib.errors import StateStoreError
 from streamlib.state.base import ChangelogWriter, Engine
 from streamlib.state.change_buffer import ChangeBuffer
+from streamlib.state.expiring import ExpiringKeyValueStore
 from streamlib.state.join_buffer import JoinBuffer
 from streamlib.state.join_window import JoinWindowStore
 from streamlib.state.key_value import KeyValueTimestampedStore
@@ -59,6 +60,10 @@ def open_store(
     if spec.kind == "versioned":
         return VersionedStore(
             spec.name, spec.value_serde, engine, changelog, history_ms=spec.retention_ms, cache_bytes=cache_bytes
+        )
+    if spec.kind == "key_value" and spec.ttl_ms is not None:
+        return ExpiringKeyValueStore(
+            spec.name, spec.value_serde, engine, changelog, ttl_ms=spec.ttl_ms, cache_bytes=cache_bytes
         )
     if spec.kind == "key_value":
         return KeyValueTimestampedStore(spec.name, spec.value_serde, engine, changelog, cache_bytes=cache_bytes)

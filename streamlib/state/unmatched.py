@@ -7,6 +7,7 @@ and of one time those of the right side. Next: `operators/join_streams`.
 
 from collections.abc import Iterator
 from struct import Struct
+from typing import Protocol
 
 from streamlib.state.base import ChangelogWriter, Engine, TableWrites
 from streamlib.state.table import MISSING, RowCache, StateTable
@@ -42,6 +43,13 @@ def values_of(row: bytes) -> Iterator[bytes]:
         yield row[first + 1 : position]
 
 
+class SeenTime(Protocol):
+    """Wants to know of records."""
+
+    def seen(self, stream_time: int) -> None:
+        """Records came, and made it as late as this."""
+
+
 class JoinTime:
     """What both sides of a join know about time.
 
@@ -49,16 +57,18 @@ class JoinTime:
         stream_time: The highest timestamp of the records of either side, -1 before the first.
         min_time: Timestamp of a record in the store before which none waits, as far as is known; None when none is.
         next_look_ms: The wall-clock time before which nobody looks for records whose time is over.
+        idle: Is told when records came; None when their absence does not matter.
 
     Source: Kafka's ``KStreamImplJoin.TimeTracker``.
     """
 
-    __slots__ = ("min_time", "next_look_ms", "stream_time")
+    __slots__ = ("idle", "min_time", "next_look_ms", "stream_time")
 
     def __init__(self) -> None:
         self.stream_time = -1
         self.min_time: int | None = None
         self.next_look_ms = 0
+        self.idle: SeenTime | None = None
 
     def may_be_over(self, open_ms: int) -> bool:
         """Whether there may be records that were open for ``open_ms`` and are not any more.

@@ -25,7 +25,7 @@ class PrivateLoop:
         handed_on = False
         while task.calls.progress.rows:
             self.run(task.calls.run)
-            handed_on = task.hand_on(ALL_ROWS) or handed_on
+            handed_on = task.calls.hand_on(ALL_ROWS) or handed_on
         return handed_on
 
     def run(self, function: Callable[[], Coroutine[Any, Any, None]]) -> None:

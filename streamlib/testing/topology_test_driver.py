@@ -27,7 +27,7 @@ from streamlib.runtime.global_updates import GlobalUpdates
 from streamlib.runtime.offset_metadata import Position, decode_position
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.record_collector import RecordCollector
-from streamlib.runtime.task import Task
+from streamlib.runtime.task import Task, read_also
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_state import TaskState
 from streamlib.serdes.base import Serde
@@ -107,9 +107,7 @@ class TopologyTestDriver:
         self._outputs: defaultdict[str, deque[Row]] = defaultdict(deque)
         self._committed: dict[TopicPartition, Position] = {}
         self._global_stores: dict[str, StateStore] = {}
-        self._globals = GlobalUpdates(
-            self.topology, self.config, self.metrics, self._global_stores, self.clock
-        )
+        self._globals = GlobalUpdates(self.topology, self.config, self.metrics, self._global_stores, self.clock)
         self._directory = StateDirectory.open(
             Path(self._folder.name), self.config.application_id, RocksMemory(ROCKSDB_BYTES)
         )
@@ -332,7 +330,7 @@ class TopologyTestDriver:
         task = self.task
         opened = {**task.stores.stores, **self._global_stores}
         global_stores = frozenset(self._global_stores)
-        return StateStores(self.topology.stores, opened, task.tables, global_stores, task.stream_time)
+        return StateStores(self.topology.stores, opened, task.tables, global_stores, task.context.stream_time)
 
     def _physical(self, topic: str) -> str:
         return self.topology.physical_topic(topic, self.config.application_id)
@@ -351,9 +349,9 @@ class TopologyTestDriver:
             # A source topic that serves as a changelog counts as far as it was processed.
             held = self._committed.get(tp)
             end = None if held is None else held.offset
-            rows = [row for row in self.logs.topics[tp.topic][:end] if row.key is not None]
-            keys = [row.key for row in rows if row.key is not None]
-            task.stores.stores[name].restore(keys, [row.value for row in rows], [row.timestamp_ms for row in rows])
+            rows = self.logs.topics[tp.topic][:end]
+            keys, values = [row.key for row in rows], [row.value for row in rows]
+            task.stores.restore(name, keys, values, [row.timestamp_ms for row in rows])
             for _ in task.stores.apply_restored(name, len(self.logs.topics[tp.topic]) if end is None else end):
                 pass
         task.start({tp: self._committed.get(tp, Position(0)) for tp in task.queues})
@@ -371,7 +369,7 @@ class TopologyTestDriver:
         if source is not None:  # else it is an internal one
             self.topology, self._inputs[topic] = topology, topic
             self._factory = replace(self._factory, topology=topology)
-            self.task.read_also(TopicPartition(topic, 0), source)
+            read_also(self.task, TopicPartition(topic, 0), source)
 
     def _deliver(self, topic: str, first: int, end: int) -> None:
         """Put records where those who read their topic find them."""

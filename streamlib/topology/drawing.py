@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from streamlib.state.spec import StoreSpec
 from streamlib.topology.nodes import Node, Sink, Source
+from streamlib.topology.outline import FORMAT
 from streamlib.topology.subtopologies import RepartitionTopic, Subtopology
 
 
@@ -47,6 +48,7 @@ def to_json(
     """The plan's structure without its functions, for tools and for comparing two versions of an application."""
     return json.dumps(
         {
+            "format": FORMAT,
             "nodes": [_node(node) for node in nodes.values()],
             "stores": [_store(spec) for spec in stores.values()],
             "subtopologies": [
@@ -93,4 +95,7 @@ def _store(spec: StoreSpec) -> dict[str, object]:
         "logging": spec.logging,
         "retention_ms": spec.retention_ms,
         "source_topic": spec.source_topic,
+        "window_size_ms": spec.window_size_ms,
+        "timestamped": spec.timestamped,
+        "retain_duplicates": spec.retain_duplicates,
     }

@@ -55,6 +55,7 @@ READERS = (
 )
 """Node types that only read their stores."""
 
+
 def region(topology: Topology, name: str) -> tuple[list[str], list[str]]:
     """The fused nodes below a node, and the exits: the nodes that follow them; both in depth-first order, once each.
 
@@ -93,8 +94,8 @@ def needs_record_order(topology: Topology, source_name: str) -> bool:
     They could when, among the nodes the source reaches, (1) a node is fed by two regions, so that rows of one batch
     arrive in two runs; (2) a store is written by one operator and touched by another; (3) two sinks write to one
     topic, or might, because a sink names its topic for each record; (4) a processor, which may ask for the stream
-    time, gets records that were held back, whose offsets do not tell it. Nodes that meet again inside one fused region
-    do not count. The answer errs towards True.
+    time, gets records that were held back, whose offsets do not tell it; (5) a processor has timers by key, which
+    fire between two records. Nodes that meet again inside one fused region do not count. The answer errs towards True.
     """
     operators: dict[str, Node] = {}
     fed: set[str] = set()
@@ -108,7 +109,14 @@ def needs_record_order(topology: Topology, source_name: str) -> bool:
         operators.update((name, topology.nodes[name]) for name in exits)
         pending.extend(exits)
     found = list(operators.values())
+    if _use_timers(topology, found):
+        return True
     return _share_a_store(found) or _share_a_topic(found) or _holds_back_from_processors(topology, found)
+
+
+def _use_timers(topology: Topology, operators: list[Node]) -> bool:
+    used = (topology.stores.get(store) for node in operators for store in node.stores)
+    return any(spec is not None and spec.key_timers for spec in used)
 
 
 def _share_a_store(operators: list[Node]) -> bool:

@@ -36,9 +36,7 @@ def resolved(topology: Topology, existing: Collection[str], application_id: str)
     if not patterns_of(topology):
         return topology
     own = {topology.physical_topic(name, application_id) for name in topology.repartition_topics}
-    own |= {
-        f"{application_id}-{name}-changelog" for name, spec in topology.stores.items() if spec.source_topic is None
-    }
+    own |= {f"{application_id}-{name}-changelog" for name, spec in topology.stores.items() if spec.source_topic is None}
     candidates = sorted(set(existing) - own)
     nodes = dict(topology.nodes)
     readers: dict[str, Source] = {}

@@ -18,6 +18,8 @@ from streamlib.record import FixedKeyRecord, Record
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 KR = TypeVar("KR")
 VR = TypeVar("VR")
 KOut_contra = TypeVar("KOut_contra", contravariant=True)
@@ -48,6 +50,23 @@ class Cancellable(Protocol):
 
 Punctuator = Callable[[int], object]
 """Called with the time of the punctuation in ms: the stream time, or the wall clock's."""
+
+
+class KeyTimers(Protocol[T_contra]):
+    """One timer for each key; see `ProcessorContext.key_timers`."""
+
+    def set(self, key: T_contra, at_ms: int) -> None:
+        """Have the timer of a key fire once it is as late as ``at_ms``, and no more at the time it was set to before.
+
+        A time that has come already fires as soon as the record at hand is processed. In ``on_timer`` take a later one
+        than now, or it fires again and again.
+        """
+
+    def cancel(self, key: T_contra) -> bool:
+        """Take the timer of a key away; whether it had one."""
+
+    def get(self, key: T_contra) -> int | None:
+        """When the timer of a key fires; None when it has none."""
 
 
 class _Context(Protocol):
@@ -99,6 +118,24 @@ class _Context(Protocol):
 
         Raises:
             ValueError: An interval below 1 ms.
+        """
+
+    def key_timers(self, store: str, kind: PunctuationType, on_timer: Callable[[T, int], object]) -> "KeyTimers[T]":
+        """Timers by key, each of which calls ``on_timer(key, at_ms)`` once; to be called in ``init``, once for a store.
+
+        They are kept in the store with its changelog: what was set and has not fired yet does so after a restart, late
+        if need be. Several that are due fire in the order of their times, then of their keys. ``on_timer`` is called
+        between two records, like a punctuator: what it writes and forwards is committed with the timer being gone. In
+        a topology with such timers records are processed one at a time, so that a timer fires right after the record
+        that makes it due.
+
+        Args:
+            store: A store of this processor, made with `Stores.key_timers`.
+            kind: Whether the times are stream time, of the task, or the wall clock's.
+            on_timer: Gets the key and the time the timer was set to.
+
+        Raises:
+            StateStoreError: The processor has no such store.
         """
 
     def commit(self) -> None:

@@ -28,7 +28,7 @@ def answer(scenario: Scenario, **how: Any) -> dict[str, Any]:
     """
     try:
         driver = Driver(scenario, **how)
-    except TopologyError as error:
+    except (TopologyError, ValueError) as error:
         return {"error": {"step": -1, "type": type(error).__name__, "cause": str(error)}}
     return driver.result() | names(driver.topology)
 

@@ -3,10 +3,11 @@
 Serdes are always passed explicitly. What the DSL does not have yet is told by `missing`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from streamlib import (
@@ -15,6 +16,7 @@ from streamlib import (
     JoinWindows,
     SessionWindows,
     SlidingWindows,
+    Stores,
     StreamsBuilder,
     Suppressed,
     TimeWindows,
@@ -26,12 +28,12 @@ from streamlib.serdes import AnySerde
 from streamlib.serdes.windowed import time_windowed_ms
 from streamlib.topology.windows import FixedWindows
 from tests.conformance.expr import JSON, function, predicate, text
-from tests.conformance.processors import Supplier, values_supplier
+from tests.conformance.processors import FillGlobal, Supplier, Transformer, values_supplier
 
 Op = dict[str, Any]
 
 JOINS = {"join", "left_join", "outer_join"}
-TABLE_MAKERS = {"table", "to_table", "count", "reduce", "aggregate", "suppress"}
+TABLE_MAKERS = {"transform_values", "table", "to_table", "count", "reduce", "aggregate", "suppress"}
 NOT_YET: set[str] = set()
 JOINS_THERE_ARE = {
     "foreign-key join",
@@ -89,6 +91,7 @@ class Build:
         self.inputs: dict[str, tuple[AnySerde, AnySerde]] = {}
         self.outputs: dict[str, tuple[AnySerde, AnySerde]] = {}
         self.dynamic_output: tuple[AnySerde, AnySerde] | None = None
+        self._piped = {step["topic"] for step in scenario["steps"] if "topic" in step}
         self._handles: dict[str, Handle] = {}
         for op in scenario["topology"]:
             handle = self._make(op)
@@ -112,8 +115,12 @@ class Build:
         return self._handles[op["in"]]
 
     def _stream(self, op: Op) -> Handle:
-        topics = op["topics"] if "topics" in op else [op["topic"]]
         keys, values = key_serde(op), value_serde(op)
+        if "pattern" in op:
+            pattern = re.compile(op["pattern"])
+            self.inputs |= dict.fromkeys(filter(pattern.fullmatch, self._piped), (keys, values))
+            return Handle(self.builder.stream(pattern, keys, values, **consumed(op)), keys, values)
+        topics = op["topics"] if "topics" in op else [op["topic"]]
         self.inputs |= dict.fromkeys(topics, (keys, values))
         return Handle(self.builder.stream(topics, keys, values, **consumed(op)), keys, values)
 
@@ -128,6 +135,21 @@ class Build:
         self.inputs[op["topic"]] = keys, values
         table = self.builder.global_table(op["topic"], keys, values, **consumed(op), **materialized(op))
         return Handle(table, keys, values)
+
+    def _global_store(self, op: Op) -> None:
+        keys, values = key_serde(op), value_serde(op)
+        self.inputs[op["topic"]] = keys, values
+        spec = Stores.timestamped_key_value_store(op["store"], keys, values)
+        fill = partial(FillGlobal, op)
+        self.builder.add_global_store(spec, op["topic"], fill, key_serde=keys, value_serde=values, **named(op))
+
+    def _transform_values(self, op: Op) -> Handle:
+        n, store = self._in(op), materialized(op)
+        # A table operation without a store takes no serde in Java.
+        values = value_serde(op) if store else JSON
+        used = [op["uses"]] if "uses" in op else []
+        made = n.dsl.transform_values(partial(Transformer, op), *used, value_serde=values, **named(op), **store)
+        return Handle(made, n.key_serde, values)
 
     def _filter(self, op: Op) -> Handle:
         n = self._in(op)
@@ -192,7 +214,11 @@ class Build:
     def _repartition(self, op: Op) -> Handle:
         n = self._in(op)
         made = n.dsl.repartition(
-            key_serde=n.key_serde, value_serde=n.value_serde, partitions=op.get("partitions"), **named(op)
+            key_serde=n.key_serde,
+            value_serde=n.value_serde,
+            partitions=op.get("partitions"),
+            partitioner=partitioner(op),
+            **named(op),
         )
         return Handle(made, n.key_serde, n.value_serde)
 
@@ -210,7 +236,7 @@ class Build:
                 return text(evaluate(key, value))
 
             topic = topic_fn
-        n.dsl.to(topic, key_serde=keys, value_serde=values, **named(op))
+        n.dsl.to(topic, key_serde=keys, value_serde=values, partitioner=partitioner(op), **named(op))
 
     def _process(self, op: Op) -> Handle:
         n, values = self._in(op), value_serde(op, self._in(op).value_serde)
@@ -218,7 +244,7 @@ class Build:
         return Handle(made, n.key_serde, values)
 
     def _process_values(self, op: Op) -> Handle:
-        n, stores = self._in(op), [op["store"]] if "store" in op else []
+        n, stores = self._in(op), [op["store"]] if "store" in op and not op.get("global") else []
         made = n.dsl.process_values(values_supplier(op), *stores, value_serde=JSON, **named(op))
         return Handle(made, n.key_serde, JSON)
 
@@ -310,10 +336,13 @@ class Build:
     def _join_streams(self, op: Op, left: Handle, right: Handle) -> Handle:
         values, joiner = value_serde(op), function(op["joiner"], "key", "left", "right")
         window = op["window"]
+        widest = ms(max(abs(window["before"]), abs(window["after"])))
         made = getattr(left.dsl, op["op"])(
             right.dsl,
             joiner,
-            JoinWindows(window["before"], window["after"], window.get("grace", 0)),
+            JoinWindows.of(
+                widest, before=ms(window["before"]), after=ms(window["after"]), grace=ms(window.get("grace", 0))
+            ),
             with_key=True,
             key_serde=left.key_serde,
             this_value_serde=left.value_serde,
@@ -335,14 +364,18 @@ class Build:
 
 
 def windows_of(window: Op) -> FixedWindows | SessionWindows:
-    grace = window.get("grace", 0)
+    grace = ms(window.get("grace", 0))
     if window["type"] == "session":
-        return SessionWindows(window["gap"], grace)
+        return SessionWindows.of(ms(window["gap"]), grace=grace)
     if window["type"] == "sliding":
-        return SlidingWindows(window["diff"], grace)
+        return SlidingWindows.of(ms(window["diff"]), grace=grace)
     if window["type"] == "unlimited":
         return UnlimitedWindows(window.get("start", 0))
-    return TimeWindows(window["size"], window.get("advance", window["size"]), grace)
+    return TimeWindows.of(ms(window["size"]), advance=ms(window.get("advance", window["size"])), grace=grace)
+
+
+def ms(number: int) -> timedelta:
+    return timedelta(milliseconds=number)
 
 
 def named(op: Op) -> dict[str, Any]:
@@ -363,6 +396,14 @@ def suppressed(op: Op) -> Suppressed:
     if op["until"] == "window_closes":
         return Suppressed.until_window_closes(full)
     return Suppressed.until_time_limit(timedelta(milliseconds=op["time_limit"]), full)
+
+
+def partitioner(op: Op) -> Callable[[Any, Any, int], Any] | None:
+    """What the expression gives: None, a number, or a list of numbers."""
+    if "partitioner" not in op:
+        return None
+    evaluate = function(op["partitioner"], "key", "value")
+    return lambda key, value, partitions: evaluate(key, value)
 
 
 def pair(op: Op) -> Callable[[Any, Any], tuple[Any, Any]]:

@@ -75,6 +75,13 @@ class Driver:
             specs = {name: replace(spec, persistent=False) for name, spec in topology.stores.items()}
             topology = replace(topology, stores=specs)
         self.topology = topology
+        if _caches(scenario):  # what windows were written is told by their changelogs
+            specs = {
+                name: replace(spec, logging=spec.logging or spec.kind == "window")
+                for name, spec in topology.stores.items()
+            }
+            topology = replace(topology, stores=specs)
+        self._logging = topology
         self._config = _config(scenario)
         self._outputs: list[dict[str, Any]] = []
         sources = [name for name, node in topology.nodes.items() if isinstance(node, Source)]
@@ -104,7 +111,7 @@ class Driver:
         """What came out, in the form of an expected result: outputs, error or stores, dropped."""
         result: dict[str, Any] = {"outputs": self._outputs}
         with TopologyTestDriver(
-            self.topology, self._config, batch_rows=self._batch_rows, commit_rows=self._commit_rows
+            self._logging, self._config, batch_rows=self._batch_rows, commit_rows=self._commit_rows
         ) as driver:
             step = -1
             try:
@@ -214,7 +221,7 @@ class Driver:
         A row that a flush has written stays in Java's cache, marked clean, until memory runs out
         (``NamedCache.flush``), and ``CachingWindowStore.all`` merges the cache with the store.
         """
-        topic = self.topology.changelog_topic(spec.name, APPLICATION_ID)
+        topic = self._logging.changelog_topic(spec.name, APPLICATION_ID)
         last = {row.key: row for row in driver.logs.topics[topic or ""] if row.key is not None}
         rows = [
             [_shown_key(spec, key), spec.value_serde.deserialize(row.value), row.timestamp_ms]
@@ -239,6 +246,10 @@ def _built(scenario: Scenario) -> tuple[Mapping[str, tuple[AnySerde, AnySerde]],
         warnings.simplefilter("ignore", UnstableNameWarning)
         build = Build(dict(scenario))
         return build.inputs, build.topology()
+
+
+def _caches(scenario: Scenario) -> bool:
+    return int(scenario.get("config", {}).get("statestore.cache.max.bytes", 0)) > 0
 
 
 def _config(scenario: Scenario) -> StreamsConfig:

@@ -102,7 +102,8 @@ def _equal(x: Any, y: Any) -> bool:
     return canonical(x) == canonical(y)
 
 
-def _wrapped(number: int) -> int:
+def wrapped(number: int) -> int:
+    """A number as 64 bits hold it."""
     return (number + 2**63) % 2**64 - 2**63
 
 
@@ -110,7 +111,7 @@ def _arithmetic(operation: Callable[[int, int], int | None]) -> Callable[[Any, l
     def evaluate(_: Any, args: list[Any]) -> int | None:
         x, y = _two(args)
         result = operation(x, y) if _is_long(x) and _is_long(y) else None
-        return None if result is None else _wrapped(result)
+        return None if result is None else wrapped(result)
 
     return evaluate
 

@@ -1,8 +1,8 @@
 """Makes random scenarios: ``python -m tests.conformance.generate OUT --seed 7 --count 40``.
 
 All operations that scenarios know, combined in unusual ways. With ``python -m tests.conformance.record OUT`` Kafka
-Streams answers; a scenario that it refuses is reported as ``BROKEN`` and has no answer. ``python -m tests.conformance OUT``
-compares the others. What fails is worth a scenario of its own.
+Streams answers; a scenario that it refuses is reported as ``BROKEN`` and has no answer. ``python -m tests.conformance
+OUT`` compares the others. What fails is worth a scenario of its own.
 """
 
 import argparse

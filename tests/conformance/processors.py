@@ -4,9 +4,19 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from streamlib import FixedKeyProcessor, FixedKeyRecord, Processor, PunctuationType, Record, Stores, serdes
+from streamlib import (
+    FixedKeyProcessor,
+    FixedKeyRecord,
+    Processor,
+    PunctuationType,
+    Record,
+    Stores,
+    ValueAndTimestamp,
+    ValueTransformerWithKey,
+    serdes,
+)
 from streamlib.serdes import AnySerde
-from tests.conformance.expr import JSON, function, text
+from tests.conformance.expr import JSON, function, text, wrapped
 
 Op = dict[str, Any]
 
@@ -62,7 +72,7 @@ class RunningTotal(OfScenario):
             return
         old = self.store.get(record.key)
         live = old is not None and record.timestamp - old["ts"] <= self.ttl_ms
-        total = (old["total"] if live else 0) + (record.value if type(record.value) is int else 0)
+        total = wrapped((old["total"] if live else 0) + (record.value if type(record.value) is int else 0))
         ts = max(old["ts"], record.timestamp) if live else record.timestamp
         self.store.put(record.key, {"total": total, "ts": ts})
         self.context.forward(record.with_value(total))
@@ -116,6 +126,37 @@ class Lookup(FixedKeyProcessor[Any, Any, Any]):
     def process(self, record: FixedKeyRecord[Any, Any]) -> None:
         found = None if record.key is None else self.store.get(record.key)
         self.context.forward(record.with_value([record.value, None if found is None else list(found)]))
+
+
+class FillGlobal(Processor[Any, Any, Any, Any]):
+    """What fills a global store."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+
+    def init(self, context: Any) -> None:
+        super().init(context)
+        self.store = context.get_state_store(self.op["store"])
+
+    def process(self, record: Record[Any, Any]) -> None:
+        if record.key is not None:
+            value = function(self.op["fn"], "key", "value")(record.key, record.value)
+            self.store.put(record.key, None if value is None else ValueAndTimestamp(value, record.timestamp))
+
+
+class Transformer(ValueTransformerWithKey[Any, Any, Any]):
+    """What makes the values of a table."""
+
+    def __init__(self, op: Op) -> None:
+        self.op = op
+
+    def init(self, context: Any) -> None:
+        super().init(context)
+        self.store = context.get_state_store(self.op["uses"]) if "uses" in self.op else None
+
+    def transform(self, key: Any, value: Any) -> Any:
+        found = None if self.store is None else self.store.get(key)
+        return function(self.op["fn"], "key", "value", "other")(key, value, None if found is None else found.value)
 
 
 KINDS: dict[str, Callable[[Op], OfScenario]] = {

@@ -233,7 +233,7 @@ class Expressions:
         return call("list", *(self.of(element, env, 1) for _ in range(self._chance.randint(1, 2))))
 
     def fold(self, wanted: Type, env: Mapping[str, Type], other: str, *, minus: bool = False) -> Expression:
-        """An aggregator (or a subtractor, a merger) of ``agg`` and another variable, which uses ``agg`` once at most."""
+        """An aggregator, subtractor or merger of ``agg`` and another variable; it uses ``agg`` once at most."""
         chance = self._chance
         if wanted == "string":
             return call("concat", "agg", const("-" if minus else "+"), other)

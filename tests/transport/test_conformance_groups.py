@@ -185,3 +185,15 @@ async def test_committed_waits_when_a_transaction_is_pending_on_the_offsets(benc
     assert not asking.done()
     await producer.commit()
     assert await asyncio.wait_for(asking, 10) == {tp: OffsetAndMetadata(4)}
+
+
+async def test_a_member_is_given_other_topics_when_it_subscribes_to_them(bench):
+    member, [first] = await bench.owning_member()
+    new = TopicPartition(await bench.topic(2), 1)
+    member.consumer.subscribe(frozenset({first.topic, new.topic}))
+    await member.wait_owned([first, TopicPartition(new.topic, 0), new])
+    await bench.write(new, bench.numbered(2))
+    member.consumer.seek(new, 0)
+    assert (await bench.read(member.consumer, new, 2)).values == bench.numbered(2)
+    member.consumer.subscribe(frozenset({new.topic}))
+    await member.wait_owned([TopicPartition(new.topic, 0), new])

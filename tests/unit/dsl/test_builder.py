@@ -44,8 +44,8 @@ def test_every_mistake_is_reported_when_a_topology_has_many() -> None:
     assert raised.value.problems == (
         "\"orders\": <class 'str'> is not a serde, use one of streamlib.serdes (STRING, INT64, JSON, json(Type)...)",
         "the topic name 'bad topic' cannot be used: only ASCII letters, digits, '.', '_' and '-' are allowed",
-        'the store "counts" keeps windows for 1000 ms, but TimeWindows(size_ms=60000, advance_ms=60000, grace_ms=0) need '
-        "60000 ms: give it a longer retention, or none",
+        'the store "counts" keeps windows for 1000 ms, but '
+        "TimeWindows(size_ms=60000, advance_ms=60000, grace_ms=0) need 60000 ms: give it a longer retention, or none",
         '"join" combines streams or tables of two builders: make both with one StreamsBuilder',
         '"orders" is read by sources with different lists of topics (in, KSTREAM-SOURCE-0000000007): '
         "give all of them the same list, or branch off one stream",

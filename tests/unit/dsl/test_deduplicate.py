@@ -27,11 +27,13 @@ def driver(batch_rows: int = 1, **options: Any) -> TopologyTestDriver:
     return TopologyTestDriver(builder.build(), batch_rows=batch_rows)
 
 
-def passed(run: TopologyTestDriver, *rows: tuple[Any, Any, int]) -> list[tuple[str, int]]:
+def passed(run: TopologyTestDriver, *rows: tuple[Any, Any, int]) -> list[tuple[str | None, int]]:
     """Value and timestamp of the records that come out for those that are piped in."""
     first = len(run.logs.topics["out"])
     run.pipe_rows("in", [Row(key and key.encode(), value and value.encode(), at, ()) for key, value, at in rows])
-    return [(row.value and row.value.decode(), row.timestamp_ms) for row in run.logs.topics["out"][first:]]
+    return [
+        (None if row.value is None else row.value.decode(), row.timestamp_ms) for row in run.logs.topics["out"][first:]
+    ]
 
 
 def dropped(run: TopologyTestDriver, reason: str = "duplicate") -> int:

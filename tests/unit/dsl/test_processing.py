@@ -20,6 +20,7 @@ from streamlib import (
     Stores,
     StreamsBuilder,
     StreamsConfig,
+    TopologyBuilder,
     TopologyError,
     UnstableNameWarning,
     ValueTransformerWithKey,
@@ -233,7 +234,7 @@ def test_each_start_has_a_processor_of_its_own_and_the_last_one_is_closed(drive:
     driver.restart()
     driver.close()
     one = ["made", "init 0_0 of app"]
-    assert life == [*one, "process", "close", *one, "close"]
+    assert life == ["made", "made", *one, "process", "close", *one, "close"]  # two to see that they differ
 
 
 def test_a_processor_that_cannot_begin_stops_the_task(drive: Drive) -> None:
@@ -567,3 +568,58 @@ def test_mistakes_are_told_together_when_the_topology_is_built() -> None:
         '"r" names the global store "rates", which every processor may read: leave it out',
         "\"p\" needs a function as its supplier, got 'no function'",
     )
+
+
+@pytest.mark.parametrize("brings", ["process", "process_values", "transform_values", "global store", "TopologyBuilder"])
+def test_a_supplier_that_gives_one_object_twice_is_refused(brings: str) -> None:
+    class Pass(Processor[Any, Any, Any, Any]):
+        def process(self, record: Record[Any, Any]) -> None:
+            self.context.forward(record)
+
+    one = Pass()
+    builder: Any = StreamsBuilder("app")
+    if brings == "TopologyBuilder":
+        builder = TopologyBuilder("app").add_source("in", "in").add_processor("p", lambda: one, "in")
+    elif brings == "global store":
+        builder.add_global_store(Stores.key_value_store("g", S, S), "g", lambda: one, name="p")
+    elif brings == "transform_values":
+        builder.table("in", S, S, store="t").transform_values(lambda: one, name="p")
+    else:
+        getattr(builder.stream("in", S, S), brings)(lambda: one, name="p")
+    with pytest.raises(TopologyError) as caught:
+        builder.build()
+    assert list(caught.value.problems) == [
+        'the supplier of "p" gives the same object each time: it must make a new one for each task, e.g. be the class '
+        "itself"
+    ]
+
+
+def test_a_join_has_a_transformer_of_its_own_that_begins_and_ends_with_the_task(drive: Drive) -> None:
+    life: list[str] = []
+
+    class Living(ValueTransformerWithKey[str, str, str]):
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def init(self, context: Any) -> None:
+            super().init(context)
+            life.append("init")
+
+        def transform(self, key: str, value: str | None) -> str:
+            self.calls += 1
+            return f"{value}{self.calls}{'' if self.context.record_metadata is None else 'r'}"
+
+        def close(self) -> None:
+            life.append(f"close {self.calls}")
+
+    b = StreamsBuilder("app", default_key_serde=S, default_value_serde=S)
+    table = b.table("table", store="t").transform_values(Living, name="made")
+    b.stream("in").left_join(table, lambda left, right: f"{left} {right}").to("out")
+    driver = drive(b)
+    for topic, value in [("in", "a"), ("table", "b"), ("in", "c"), ("in", "d")]:
+        driver.create_input_topic(topic, S, S).pipe_input("k", value)
+    assert driver.create_output_topic("out", S, S).read_values_to_list() == ["a None1", "c b2", "d b3"]
+    driver.crash()
+    driver.restart()
+    driver.close()
+    assert life == ["init", "init", "close 1", "close 3", "init", "init", "close 0", "close 0"]

@@ -59,10 +59,11 @@ class Site:
     changelog: Changelog = field(default_factory=Changelog)
     clock: ManualClock = field(default_factory=ManualClock)
     emit_interval_ms: int = 0
+    close_windows_after_idle_ms: int = 0
     partition: int = 0
     stream_time: int = -1
     processor_metadata: dict[str, int] = field(default_factory=dict)
-    tp: TopicPartition | None = TopicPartition("in", 0)
+    tp: TopicPartition | None = field(default_factory=lambda: TopicPartition("in", 0))
     inputs: Mapping[str, TopicPartition] = field(default_factory=lambda: {"in": TopicPartition("in", 0)})
 
     @property

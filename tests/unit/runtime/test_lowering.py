@@ -49,6 +49,7 @@ class Context:
     """The task's side: keeps what is sent and what failed."""
 
     skip_errors: bool = False
+    close_windows_after_idle_ms: int = 0
     metrics: Metrics = field(default_factory=Metrics)
     sent: list[tuple[str, Any, Any, int]] = field(default_factory=list)
     failures: list[tuple[str, Any]] = field(default_factory=list)

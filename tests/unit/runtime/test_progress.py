@@ -62,6 +62,17 @@ def test_an_input_stays_where_it_was_committed_while_rows_of_unknown_origin_are_
     assert progress.reached(A, Reached(9, 30), 5) == (9, 30)
 
 
+def test_an_input_that_came_later_counts_like_the_others() -> None:
+    progress = Progress()
+    progress.hold(B, 3)
+    progress.taken(B, 4, 50)
+    assert progress.reached(B, Reached(4, 50), 3) == (3, -1)
+    progress.hold(B, 6)
+    progress.release(B, 3)
+    progress.taken(B, 7, 60)
+    assert progress.reached(B, Reached(7, 60), 3) == (6, 50)
+
+
 def test_nothing_is_under_way_after_work_was_dropped() -> None:
     progress = Progress()
     progress.start(A, 0, -1)

@@ -25,6 +25,29 @@ def test_stream_time_fires_first_at_the_first_record_and_skips_what_was_missed(t
     assert fired == [3, 10, 45, 50]
 
 
+def test_those_that_fire_together_do_so_in_order_and_say_whether_they_did_anything(
+    timers: Punctuations, clock: ManualClock
+) -> None:
+    fired: list[tuple[str, int]] = []
+
+    def one(now: int) -> bool:
+        fired.append(("a", now))
+        return False
+
+    def other(now: int) -> bool:
+        fired.append(("b", now))
+        return now > 1010
+
+    timers.schedule_together(10, WALL, one)
+    clock.advance_ms(5)
+    timers.schedule_together(10, WALL, other)
+    assert [timers.fire(WALL, now) for now in (1010, 1015, 1020)] == [False, False, True]
+    assert fired == [("a", 1010), ("b", 1010), ("a", 1020), ("b", 1020)]
+    timers.clear()
+    timers.schedule_together(10, WALL, lambda now: True)
+    assert timers.due(WALL) == 1015
+
+
 def test_the_wall_clock_fires_first_after_one_interval_and_skips_what_was_missed(timers: Punctuations) -> None:
     fired: list[int] = []
     timers.schedule(10, WALL, fired.append)

@@ -129,6 +129,17 @@ def test_entries_are_back_when_the_store_is_opened_again(serde: AnySerde, engine
     assert [evicted(again), evicted(again)] == [(1, b"a", 9, 10, 11, 1), (2, b"b", None, None, 20, 5)]
 
 
+def test_many_entries_are_loaded_in_steps_and_once(engine: Engine) -> None:
+    buffer, rows = ChangeBuffer("b", INT64, engine), 2_500
+    for row in range(rows):
+        put(buffer, row, b"%d" % row, None, row)
+    commit(buffer, engine)
+    again = ChangeBuffer("b", INT64, engine)
+    assert len(list(again.loading())) == 3
+    assert list(again.loading()) == []
+    assert [evicted(again)[0] for _ in range(rows)] == list(range(rows))
+
+
 def test_uncommitted_updates_are_gone_when_the_work_is_dropped(engine: Engine) -> None:
     buffer = ChangeBuffer("b", INT64, engine)
     put(buffer, 1, b"a", None, 1)

@@ -159,6 +159,38 @@ def test_numbers_and_time_go_on_when_the_store_is_opened_again(
     assert found(store, b"k", 5) == [(5, "A"), (5, "B"), (5, "C")]
 
 
+def test_many_rows_are_read_ahead_in_steps_and_once(open_rocks: Callable[[], RocksEngine]) -> None:
+    engine, rows = open_rocks(), 5_000
+    store = join_store(engine, memory_bytes=ROOM)
+    store.put_many([b"%d" % row for row in range(rows)], ["v"] * rows, [5] * rows)
+    commit(store, engine)
+    store = join_store(open_rocks(), memory_bytes=ROOM)
+    assert len(list(store.reading_ahead())) == 6  # read, then kept, in three parts each
+    assert list(store.reading_ahead()) == []
+    assert found(store, b"4321", 5) == [(5, "v")]
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=ROWS, shown=st.integers(0, 6), memory_bytes=st.sampled_from([0, ROOM]), exact_expiry=st.booleans())
+def test_staged_rows_are_those_of_single_puts_as_far_as_they_are_shown(
+    rows: list[tuple[bytes, int, str | None]], shown: int, memory_bytes: int, exact_expiry: bool
+) -> None:
+    how: dict[str, Any] = {"memory_bytes": memory_bytes, "exact_expiry": exact_expiry}
+    staged, single = join_store(MemoryEngine(), **how), join_store(MemoryEngine(), **how)
+    staged.stage([row[0] for row in rows], [row[2] for row in rows], [row[1] for row in rows])
+    for key, time, value in rows[:shown]:
+        staged.show(1)
+        single.put_many([key], [value], [time])
+        for probe_key, probe_time, _ in rows:
+            assert found(staged, probe_key, probe_time) == found(single, probe_key, probe_time)
+    staged.settle()
+    for key, time, value in rows[shown:]:
+        single.put_many([key], [value], [time])
+    assert [found(staged, key, time) for key, time, _ in rows] == [found(single, key, time) for key, time, _ in rows]
+    assert (staged.expired, staged.highest_timestamp) == (single.expired, single.highest_timestamp)
+    assert list(staged.scan()) == list(single.scan())
+
+
 def test_uncommitted_rows_are_gone_when_work_is_dropped(open_rocks: Callable[[], RocksEngine]) -> None:
     engine = open_rocks()
     store = join_store(engine, memory_bytes=ROOM)
