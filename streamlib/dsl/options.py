@@ -49,7 +49,8 @@ class Materialized(TypedDict, total=False):
     Attributes:
         store: Name of the store, and the middle of its changelog's name. True asks for a store without naming it.
         caching: Whether updates are gathered until the next commit (the default).
-        logging: Whether the store has a changelog topic (the default); without one its rows die with the worker.
+        logging: Whether the store has a changelog topic (the default); without one its rows are on one machine only,
+            and a task that moves begins without them.
         in_memory: Whether rows live in memory instead of RocksDB.
         retention: Windowed tables only: how long a window is kept, at least size + grace (the default).
         versioned: Named stores without windows only: keep versions, and for how long after they were replaced. Streams
