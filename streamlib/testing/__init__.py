@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamlib.testing.clock import ManualClock
     from streamlib.testing.explain import Explanation
-    from streamlib.testing.topics import TestInputTopic, TestOutputTopic, TestRecord
+    from streamlib.testing.topics import TestInputTopic, TestOutputTopic, TestRecord, table
     from streamlib.testing.topology_test_driver import TopologyTestDriver
 
-__all__ = ["Explanation", "ManualClock", "TestInputTopic", "TestOutputTopic", "TestRecord", "TopologyTestDriver"]
+__all__ = [
+    "Explanation",
+    "ManualClock",
+    "TestInputTopic",
+    "TestOutputTopic",
+    "TestRecord",
+    "TopologyTestDriver",
+    "table",
+]
 
 _MODULES = {
     "Explanation": "explain",
@@ -18,6 +26,7 @@ _MODULES = {
     "TestOutputTopic": "topics",
     "TestRecord": "topics",
     "TopologyTestDriver": "topology_test_driver",
+    "table": "topics",
 }
 
 

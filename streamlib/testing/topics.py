@@ -11,6 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from streamlib.record import Headers
 from streamlib.serdes.base import Serde
+from streamlib.testing.text_tables import formatted, parsed
 from streamlib.topology.windows import to_ms
 
 K = TypeVar("K")
@@ -115,6 +116,19 @@ class TestInputTopic(Generic[K, V]):
         """The same for records without keys."""
         self.pipe_key_values([(None, value) for value in values], start_ms=start_ms, advance=advance)
 
+    def pipe_table(self, table: str) -> None:
+        """Process the rows of a text table, one after the other.
+
+        Args:
+            table: Columns ``key``, ``value`` and ``time``, separated by ``|``; see `text_tables.parsed`. Without a time
+                a record gets the topic's own.
+
+        Raises:
+            ValueError: It is no such table.
+        """
+        for row in parsed(table):
+            self.pipe_input(row.key, row.value, row.time_ms)
+
     def pipe_raw(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers = ()) -> None:
         """Process a record of bytes, whatever the serdes are: how a test shows what bad input does."""
         self._pipe(self.topic, key, value, timestamp_ms, headers)
@@ -200,6 +214,19 @@ class TestOutputTopic(Generic[K, V]):
             found[record.key] = record.value
         return found
 
+    def read_table(self) -> str:
+        """All records that were not read yet as an aligned text table: compare it with `table` of what you expect."""
+        return formatted((record.key, record.value, record.timestamp_ms) for record in self.read_records_to_list())
+
     def read_values_to_list(self) -> list[V | None]:
         """The value of each."""
         return [record.value for record in self.read_records_to_list()]
+
+
+def table(text: str) -> str:
+    """A text table with its columns aligned, as `TestOutputTopic.read_table` gives it.
+
+    Raises:
+        ValueError: It is no table; see `text_tables.parsed`.
+    """
+    return formatted(parsed(text))
