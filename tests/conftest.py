@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from streamlib.testing.kafka_broker import KafkaBroker
 
 pytest_plugins = ["pytester"]
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("streamlib", deadline=None)
+settings.load_profile("streamlib")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlib import StreamsBuilder, serdes
@@ -11,6 +11,7 @@ CELLS = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(CELLS, CELLS, st.integers(0))))
 def test_rows_are_the_same_when_they_were_written_as_a_table(rows) -> None:
     assert parsed(formatted(rows)) == [TextRow(*row) for row in rows]
