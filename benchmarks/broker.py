@@ -35,14 +35,17 @@ class Cluster:
         self.address = address
         self.partitions = partitions
         self._admin: Any = AIOKafkaAdminClient(bootstrap_servers=address)
+        self._offsets: Any = AIOKafkaConsumer(bootstrap_servers=address, enable_auto_commit=False)
 
     async def __aenter__(self) -> Self:
         await self._admin.start()
+        await self._offsets.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self._offsets.stop()
         await self._admin.close()
 
     async def create_topics(self, topics: Mapping[str, Mapping[str, str]]) -> None:
@@ -95,13 +98,8 @@ class Cluster:
     async def ends(self, part: str) -> dict[str, int]:
         """End offsets of the topics whose names contain ``part``, added up over the partitions of each."""
         topics = [topic for topic in await self._admin.list_topics() if part in topic]
-        consumer: Any = AIOKafkaConsumer(bootstrap_servers=self.address, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            tps = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
-            ends = await consumer.end_offsets(tps)
-        finally:
-            await consumer.stop()
+        tps = [TopicPartition(topic, partition) for topic in topics for partition in range(self.partitions)]
+        ends = await self._offsets.end_offsets(tps)
         return {topic: sum(end for tp, end in ends.items() if tp.topic == topic) for topic in topics}
 
     async def coordinator(self, group: str) -> int:
