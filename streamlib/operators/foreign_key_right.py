@@ -27,6 +27,7 @@ from streamlib.serdes.subscription import (
     Subscription,
     SubscriptionResponse,
 )
+from streamlib.state.facade import after_prefix
 from streamlib.state.key_value import KeyValueTimestampedStore
 from streamlib.topology.foreign_key_nodes import ForeignTableJoin, SubscriptionJoin, SubscriptionReceive
 
@@ -39,12 +40,6 @@ LENGTH_BYTES = 4
 def prefix(foreign_key: bytes) -> bytes:
     """What the store keys of all subscriptions to a right row begin with."""
     return len(foreign_key).to_bytes(LENGTH_BYTES, "big") + foreign_key
-
-
-def prefix_end(start: bytes) -> bytes:
-    """The lowest key above all that begin with a prefix; a prefix begins with a length, so it is not all 0xff."""
-    stem = start.rstrip(b"\xff")
-    return stem[:-1] + bytes((stem[-1] + 1,))
 
 
 class SubscriptionReceiveOperator:
@@ -203,7 +198,7 @@ class ForeignTableJoinOperator:
         responses: list[Any] = []
         for row, (foreign_key, new) in enumerate(zip(foreign_keys, changes.values, strict=True)):
             start = prefix(cast("bytes", foreign_key))
-            subscribers = list(self._store.scan(start, prefix_end(start)))
+            subscribers = list(self._store.scan(start, after_prefix(start)))
             if not subscribers:
                 continue
             value = serialized_one(node.value_serde, new, node.name, "value of the right table")

@@ -12,11 +12,11 @@ from streamlib.operators.cached_sessions import CachedSessions, WrittenSessions
 from streamlib.operators.session_rows import SessionRows
 from streamlib.operators.table_rows import TableRows
 from streamlib.state.base import StateStore
+from streamlib.state.facade import Stamp
 from streamlib.state.key_value_facade import (
     KeyValueStore,
     ReadOnlyKeyValueStore,
     ReadOnlyTimestampedKeyValueStore,
-    Stamp,
     TimestampedKeyValueStore,
 )
 from streamlib.state.session_facade import ReadOnlySessionStore, SessionStore

@@ -13,21 +13,8 @@ from streamlib.operators.selection import picked
 from streamlib.record import Headers, RecordBatch, TopicPartition
 from streamlib.serdes.base import AnySerde
 from streamlib.topology.nodes import Partitioner, Sink
+from streamlib.transport.base import Appends
 from streamlib.transport.partitioner import Partitioner as KeyPartitioner
-
-
-class Appends(Protocol):
-    """The part of a producer that takes records."""
-
-    def append(
-        self,
-        tp: TopicPartition,
-        keys: Sequence[bytes | None],
-        values: Sequence[bytes | None],
-        timestamps: Sequence[int],
-        headers: Sequence[Headers] | None = None,
-    ) -> None:
-        """Buffer records of one partition, in order."""
 
 
 class ProducerInUse(Protocol):

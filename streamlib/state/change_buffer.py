@@ -13,9 +13,9 @@ from typing import Any, Generic, TypeVar
 
 from streamlib.errors import DeserializationError, SerdeError, StateStoreError
 from streamlib.serdes.base import Serde
-from streamlib.state.base import ChangelogWriter, Engine, TableWrites
+from streamlib.state.base import ChangelogWriter, Engine
 from streamlib.state.buffered_rows import VERSION_HEADER, BufferedRow, Origin, decode, encode, size_bytes
-from streamlib.state.table import RowCache, StateTable
+from streamlib.state.one_table import OneTableStore
 
 V = TypeVar("V")
 
@@ -29,7 +29,7 @@ Entry = list[Any]
 three values of a `BufferedRow`, as `ChangeBuffer.encoded` says, and the `Origin` of the last update."""
 
 
-class ChangeBuffer(Generic[V]):
+class ChangeBuffer(OneTableStore, Generic[V]):
     """A store of kind ``buffer``.
 
     Args:
@@ -61,21 +61,14 @@ class ChangeBuffer(Generic[V]):
     def __init__(
         self, name: str, value_serde: Serde[V], engine: Engine, changelog: ChangelogWriter | None = None
     ) -> None:
-        self.expired = 0
+        super().__init__(name, engine)
         self.encoded = not value_serde.immutable
         self.is_read = False
         self.leaving: dict[bytes, Entry] = {}
         self._measuring = False
-        self._name = name
         self._serde = value_serde
-        self._engine = engine
         self._changelog = changelog
         self._open()
-
-    @property
-    def name(self) -> str:
-        """The store's name."""
-        return self._name
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -204,28 +197,10 @@ class ChangeBuffer(Generic[V]):
         self._loaded = False
         self._table.rows.update(zip(keys, values, strict=True))
 
-    def pending(self) -> TableWrites:
-        """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
-        rows = self._table.pending()
-        return {self._name: rows} if rows else {}
-
-    def applied(self) -> None:
-        """The rows of `pending` are in the engine."""
-        self._table.applied()
-
-    def discard(self) -> None:
-        """Forget everything the engine does not have, and the entries until the next `load`."""
-        self._open()
-
-    @property
-    def pending_rows(self) -> int:
-        """How many rows the engine does not have yet."""
-        return self._table.pending_rows
-
     # ---- inside ------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        self._table = StateTable(self._engine, self._name, RowCache(0), exists=self._name in self._engine.tables())
+        super()._open()
         self._forget()
 
     def _forget(self) -> None:

@@ -10,8 +10,8 @@ from heapq import heappop, heappush
 from itertools import islice
 from struct import Struct
 
-from streamlib.state.base import ChangelogWriter, Engine, TableWrites
-from streamlib.state.table import RowCache, StateTable
+from streamlib.state.base import ChangelogWriter, Engine
+from streamlib.state.one_table import OneTableStore
 
 PREFIX_BYTES = 9
 SEQUENCE_BYTES = 4
@@ -26,7 +26,7 @@ Waiting = tuple[bytes, bytes]
 """Key and value of a row that was put earlier."""
 
 
-class JoinBuffer:
+class JoinBuffer(OneTableStore):
     """A store of kind ``join_buffer``.
 
     Args:
@@ -45,16 +45,9 @@ class JoinBuffer:
     _loaded: bool
 
     def __init__(self, name: str, engine: Engine, changelog: ChangelogWriter | None = None) -> None:
-        self.expired = 0
-        self._name = name
-        self._engine = engine
+        super().__init__(name, engine)
         self._changelog = changelog
         self._open()
-
-    @property
-    def name(self) -> str:
-        """The store's name."""
-        return self._name
 
     def load(self) -> None:
         """Take time and sequence from the rows: the store is complete. `loading` may have done it before."""
@@ -133,26 +126,8 @@ class JoinBuffer:
         self._loaded = False
         self._table.rows.update(zip(keys, values, strict=True))
 
-    def pending(self) -> TableWrites:
-        """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
-        rows = self._table.pending()
-        return {self._name: rows} if rows else {}
-
-    def applied(self) -> None:
-        """The rows of `pending` are in the engine."""
-        self._table.applied()
-
-    def discard(self) -> None:
-        """Forget everything the engine does not have."""
-        self._open()
-
-    @property
-    def pending_rows(self) -> int:
-        """How many rows the engine does not have yet."""
-        return self._table.pending_rows
-
     def _open(self) -> None:
-        self._table = StateTable(self._engine, self._name, RowCache(0), exists=self._name in self._engine.tables())
+        super()._open()
         self._loaded = False
         self.stream_time, self._sequence = _NO_TIME, 0
         self._first = 0  # no row that waits is older

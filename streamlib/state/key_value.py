@@ -8,14 +8,14 @@ from typing import Generic, TypeVar
 
 from streamlib.record import Headers
 from streamlib.serdes.base import Serde
-from streamlib.state.base import ChangelogWriter, Engine, TableWrites
-from streamlib.state.table import RowCache, StateTable
+from streamlib.state.base import ChangelogWriter, Engine
+from streamlib.state.one_table import OneTableStore
 from streamlib.state.timestamped import TimestampedRows, timestamped
 
 V = TypeVar("V")
 
 
-class KeyValueTimestampedStore(Generic[V]):
+class KeyValueTimestampedStore(OneTableStore, Generic[V]):
     """A `TimestampedStore` in the engine's table of the same name.
 
     Args:
@@ -37,18 +37,10 @@ class KeyValueTimestampedStore(Generic[V]):
         *,
         cache_bytes: int = 0,
     ) -> None:
-        self.expired = 0  # rows of a key-value store do not
-        self._name = name
-        self._engine = engine
+        super().__init__(name, engine, cache_bytes)
         self._changelog = changelog
         self._format = TimestampedRows(name, value_serde)
-        self._cache = RowCache(cache_bytes)
         self._open()
-
-    @property
-    def name(self) -> str:
-        """The store's name."""
-        return self._name
 
     def get(self, key: bytes) -> tuple[V, int] | None:
         """Value and timestamp (ms) of a row."""
@@ -89,28 +81,3 @@ class KeyValueTimestampedStore(Generic[V]):
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
         """Apply changelog records to the overlay, without logging them again."""
         self._table.rows.update(zip(keys, timestamped(values, timestamps), strict=True))
-
-    def pending(self) -> TableWrites:
-        """The rows for the atomic batch of this commit: call it right after the commit, before new work is done.
-
-        They stay readable, and may be written in chunks while new rows are put, until `applied`.
-        """
-        rows = self._table.pending()
-        return {self._name: rows} if rows else {}
-
-    def applied(self) -> None:
-        """The rows of `pending` are in the engine."""
-        self._table.applied()
-
-    def discard(self) -> None:
-        """Forget everything the engine does not have, and the cache."""
-        self._cache.clear()
-        self._open()
-
-    @property
-    def pending_rows(self) -> int:
-        """How many rows the engine does not have yet."""
-        return self._table.pending_rows
-
-    def _open(self) -> None:
-        self._table = StateTable(self._engine, self._name, self._cache, exists=self._name in self._engine.tables())

@@ -9,20 +9,12 @@ Source: KeyValueStore, TimestampedKeyValueStore, ReadOnlyKeyValueStore. Next: `w
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from streamlib.errors import SerdeError
-from streamlib.serdes.base import AnySerde, Serde
+from streamlib.serdes.base import AnySerde
+from streamlib.state.facade import Facade, Stamp, after_prefix, raw_key
 from streamlib.state.spec import StoreSpec
 
 K = TypeVar("K")
 V = TypeVar("V")
-
-
-class Stamp(Protocol):
-    """Tells the time at which a store is written."""
-
-    @property
-    def timestamp(self) -> int:
-        """Of the record at hand, or of the punctuation, in ms."""
 
 
 class Rows(Protocol):
@@ -47,20 +39,8 @@ class ValueAndTimestamp(NamedTuple, Generic[V]):
     timestamp: int
 
 
-class ReadOnlyKeyValueStore(Generic[K, V]):
+class ReadOnlyKeyValueStore(Facade[K, Rows], Generic[K, V]):
     """The latest value of each key; made by the runtime."""
-
-    def __init__(self, spec: StoreSpec, rows: Rows) -> None:
-        self._spec = spec
-        self._rows = rows
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._spec.name}>"
-
-    @property
-    def name(self) -> str:
-        """The store's name."""
-        return self._spec.name
 
     def get(self, key: K) -> V | None:
         """The value of a key; None when there is none.
@@ -100,9 +80,6 @@ class ReadOnlyKeyValueStore(Generic[K, V]):
     def approximate_num_entries(self) -> int:
         """How many keys there are; the whole store is read."""
         return sum(1 for _ in self._rows.scan())
-
-    def _raw(self, key: K) -> bytes:
-        return raw_key(self._spec.key_serde, key, self.name)
 
     def _listed(self, first: K | None, last: K | None, *, reverse: bool) -> Iterator[tuple[K, V]]:
         start = None if first is None else self._raw(first)
@@ -177,25 +154,3 @@ class TimestampedKeyValueStore(KeyValueStore[K, ValueAndTimestamp[V]]):
         now = self._stamp.timestamp
         pairs = [(None, now) if entry is None else entry for _, entry in entries]
         self._rows.put_many(keys, [value for value, _ in pairs], [timestamp for _, timestamp in pairs])
-
-
-def raw_key(serde: Serde[Any], key: Any, store: str) -> bytes:
-    """The bytes of a key.
-
-    Raises:
-        SerdeError: The key is None, or the serde refuses it.
-    """
-    if key is None:
-        msg = f"store {store!r}: a key cannot be None: leave out records without a key"
-        raise SerdeError(msg)
-    try:
-        return serde.serialize(key)
-    except Exception as error:
-        msg = f"store {store!r}: the key serde {serde.name} cannot write a {type(key).__name__}: {error}"
-        raise SerdeError(msg) from error
-
-
-def after_prefix(prefix: bytes) -> bytes | None:
-    """The first bytes after all that begin with ``prefix``; None when there are none."""
-    rest = prefix.rstrip(b"\xff")
-    return rest[:-1] + bytes([rest[-1] + 1]) if rest else None

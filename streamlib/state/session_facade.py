@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from streamlib.record import Windowed
-from streamlib.state.key_value_facade import Stamp, raw_key
+from streamlib.state.facade import Facade, Stamp
 from streamlib.state.session_keys import session_store_key, split_session_store_key
 from streamlib.state.spec import StoreSpec
 
@@ -44,20 +44,8 @@ class SessionRows(Protocol):
         """The sessions of several keys as (store key, value, end)."""
 
 
-class ReadOnlySessionStore(Generic[K, V]):
+class ReadOnlySessionStore(Facade[K, SessionRows], Generic[K, V]):
     """A value for each key and session; made by the runtime."""
-
-    def __init__(self, spec: StoreSpec, rows: SessionRows) -> None:
-        self._spec = spec
-        self._rows = rows
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._spec.name}>"
-
-    @property
-    def name(self) -> str:
-        """The store's name."""
-        return self._spec.name
 
     def fetch_session(self, key: K, start: int, end: int) -> V | None:
         """The value of the session with exactly these bounds; None when there is none."""
@@ -104,9 +92,6 @@ class ReadOnlySessionStore(Generic[K, V]):
     ) -> Iterator[tuple[Windowed[K], V]]:
         rows = self._rows.find_sessions(self._raw(key), earliest_end, latest_start, reverse=reverse)
         return ((Windowed(key, start, end), value) for start, end, value in rows)
-
-    def _raw(self, key: K) -> bytes:
-        return raw_key(self._spec.key_serde, key, self.name)
 
 
 class SessionStore(ReadOnlySessionStore[K, V]):

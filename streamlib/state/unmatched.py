@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Protocol
 
-from streamlib.state.base import ChangelogWriter, Engine, TableWrites
-from streamlib.state.table import MISSING, RowCache, StateTable
+from streamlib.state.base import ChangelogWriter, Engine
+from streamlib.state.one_table import OneTableStore
+from streamlib.state.table import MISSING
 
 LEFT, RIGHT = 1, 0
 """The side byte. Source: Kafka's ``TimestampedKeyAndJoinSideSerializer``, ``LeftOrRightValueSerializer``."""
@@ -79,7 +80,7 @@ class JoinTime:
         return open_ms > 0 if self.min_time is None else self.min_time + open_ms < self.stream_time
 
 
-class UnmatchedStore:
+class UnmatchedStore(OneTableStore):
     """Lists of values by store key.
 
     Args:
@@ -103,17 +104,9 @@ class UnmatchedStore:
     def __init__(
         self, name: str, engine: Engine, changelog: ChangelogWriter | None = None, *, cache_bytes: int = 0
     ) -> None:
-        self.expired = 0
-        self._name = name
-        self._engine = engine
+        super().__init__(name, engine, cache_bytes)
         self._changelog = changelog
-        self._cache = RowCache(cache_bytes)
         self._open()
-
-    @property
-    def name(self) -> str:
-        """The store's name."""
-        return self._name
 
     def resume(self, stream_time: int) -> None:
         """Go on with the time of a join that was interrupted: not before ``stream_time`` (ms), and with what waits."""
@@ -171,25 +164,6 @@ class UnmatchedStore:
         """Apply changelog records to the overlay, without logging them again."""
         self._table.rows.update(zip(keys, values, strict=True))
 
-    def pending(self) -> TableWrites:
-        """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
-        rows = self._table.pending()
-        return {self._name: rows} if rows else {}
-
-    def applied(self) -> None:
-        """The rows of `pending` are in the engine."""
-        self._table.applied()
-
-    def discard(self) -> None:
-        """Forget everything the engine does not have, the cache, and the time."""
-        self._cache.clear()
-        self._open()
-
-    @property
-    def pending_rows(self) -> int:
-        """How many rows the engine does not have yet."""
-        return self._table.pending_rows
-
     def _put(self, store_key: bytes, row: bytes | None, logged_at: int) -> None:
         self._table.rows[store_key] = row
         self._logged_keys.append(store_key)
@@ -197,6 +171,6 @@ class UnmatchedStore:
         self._logged_times.append(logged_at)
 
     def _open(self) -> None:
-        self._table = StateTable(self._engine, self._name, self._cache, exists=self._name in self._engine.tables())
+        super()._open()
         self._logged_keys, self._logged_rows, self._logged_times = [], [], []
         self.time = JoinTime()

@@ -5,7 +5,8 @@ Source: KIP-889, VersionedKeyValueStore. Next: `builders`, which describes store
 
 from typing import Any, Generic, Protocol, TypeVar
 
-from streamlib.state.key_value_facade import Stamp, ValueAndTimestamp, raw_key
+from streamlib.state.facade import Facade, Stamp
+from streamlib.state.key_value_facade import ValueAndTimestamp
 from streamlib.state.spec import StoreSpec
 
 K = TypeVar("K")
@@ -28,20 +29,8 @@ class VersionRows(Protocol):
         """Put a deletion; the version that was valid at that time."""
 
 
-class ReadOnlyVersionedKeyValueStore(Generic[K, V]):
+class ReadOnlyVersionedKeyValueStore(Facade[K, VersionRows], Generic[K, V]):
     """The values of each key over time; made by the runtime."""
-
-    def __init__(self, spec: StoreSpec, rows: VersionRows) -> None:
-        self._spec = spec
-        self._rows = rows
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._spec.name}>"
-
-    @property
-    def name(self) -> str:
-        """The store's name."""
-        return self._spec.name
 
     def get(self, key: K, as_of: int | None = None) -> ValueAndTimestamp[V] | None:
         """The value that was valid at ``as_of`` (None: the latest), and since when; None when there was none.
@@ -51,9 +40,6 @@ class ReadOnlyVersionedKeyValueStore(Generic[K, V]):
         raw = self._raw(key)
         row = self._rows.get(raw) if as_of is None else self._rows.get_as_of(raw, as_of)
         return None if row is None else ValueAndTimestamp(*row)
-
-    def _raw(self, key: K) -> bytes:
-        return raw_key(self._spec.key_serde, key, self.name)
 
 
 class VersionedKeyValueStore(ReadOnlyVersionedKeyValueStore[K, V]):

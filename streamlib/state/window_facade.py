@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from streamlib.record import Windowed
-from streamlib.state.key_value_facade import Rows, Stamp, ValueAndTimestamp, raw_key
+from streamlib.state.facade import Facade, Stamp
+from streamlib.state.key_value_facade import Rows, ValueAndTimestamp
 from streamlib.state.spec import StoreSpec
 from streamlib.state.window import split_window_store_key, window_store_key
 
@@ -31,20 +32,8 @@ class WindowRows(Rows, Protocol):
         """All windows that start in ``[time_from, time_to]`` as (store key, value, timestamp)."""
 
 
-class ReadOnlyWindowStore(Generic[K, V]):
+class ReadOnlyWindowStore(Facade[K, WindowRows], Generic[K, V]):
     """A value for each key and window; made by the runtime."""
-
-    def __init__(self, spec: StoreSpec, rows: WindowRows) -> None:
-        self._spec = spec
-        self._rows = rows
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._spec.name}>"
-
-    @property
-    def name(self) -> str:
-        """The store's name."""
-        return self._spec.name
 
     def fetch(self, key: K, window_start: int) -> V | None:
         """The value of one window; None when there is none."""
@@ -86,9 +75,6 @@ class ReadOnlyWindowStore(Generic[K, V]):
     def backward_all(self) -> Iterator[tuple[Windowed[K], V]]:
         """The same backwards."""
         return self._of_keys(None, None, 0, MAX_TIME, reverse=True)
-
-    def _raw(self, key: K) -> bytes:
-        return raw_key(self._spec.key_serde, key, self.name)
 
     def _of_key(self, key: K, time_from: int, time_to: int, *, reverse: bool) -> Iterator[tuple[int, V]]:
         rows = self._rows.fetch(self._raw(key), time_from, time_to, reverse=reverse)

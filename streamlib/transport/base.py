@@ -167,17 +167,8 @@ class Consumer(Protocol):
         """
 
 
-class Producer(Protocol):
-    """Writes columns. Records of one partition arrive in the order of the `append` calls, once (idempotent)."""
-
-    async def start(self) -> None:
-        """Connect; with a transactional id, fence older producers and end their transactions."""
-
-    async def close(self) -> None:
-        """Disconnect after delivering what was appended; an open transaction is aborted."""
-
-    async def kill(self) -> None:
-        """Disconnect at once without delivering; used after any error, before a new producer is made."""
+class Appends(Protocol):
+    """The part of a producer that takes records."""
 
     def append(
         self,
@@ -193,6 +184,19 @@ class Producer(Protocol):
             DeliveryError: A record is larger than the broker accepts (the message names its size and the limit),
                 or an earlier delivery has failed.
         """
+
+
+class Producer(Appends, Protocol):
+    """Writes columns. Records of one partition arrive in the order of the `append` calls, once (idempotent)."""
+
+    async def start(self) -> None:
+        """Connect; with a transactional id, fence older producers and end their transactions."""
+
+    async def close(self) -> None:
+        """Disconnect after delivering what was appended; an open transaction is aborted."""
+
+    async def kill(self) -> None:
+        """Disconnect at once without delivering; used after any error, before a new producer is made."""
 
     async def drain(self) -> None:
         """Return once the buffers are below their limit: called once per batch, so that memory stays bounded."""

@@ -7,12 +7,12 @@ from streamlib.errors import DeserializationError, SerdeError
 from streamlib.operators.foreign_key_right import (
     foreign_table_join,
     prefix,
-    prefix_end,
     subscription_join,
     subscription_receive,
 )
 from streamlib.record import ChangeBatch
 from streamlib.serdes.subscription import SUBSCRIPTION, Subscription
+from streamlib.state.facade import after_prefix
 from streamlib.topology.foreign_key_nodes import ForeignTableJoin, SubscriptionJoin, SubscriptionReceive
 from streamlib.topology.nodes import TableMapValues, TableSource
 
@@ -41,14 +41,14 @@ def subscriptions(spec: Any) -> Any:
 def test_store_keys_are_those_of_java(foreign_key: str, primary_key: str, store_key: str) -> None:
     start = prefix(foreign_key.encode())
     assert (start + primary_key.encode()).hex() == store_key
-    assert start <= bytes.fromhex(store_key) < prefix_end(start)
+    assert start <= bytes.fromhex(store_key) < after_prefix(start)
 
 
 def test_a_prefix_ends_before_the_next_foreign_key() -> None:
     for foreign_key in (b"", b"a", b"\xff", b"a\xff\xff", b"\xff" * 300):
         start = prefix(foreign_key)
-        assert start + b"\xff" * 9 < prefix_end(start)
-        assert prefix_end(start) <= prefix(foreign_key[:-1] + b"\xff\0")
+        assert start + b"\xff" * 9 < after_prefix(start)
+        assert after_prefix(start) <= prefix(foreign_key[:-1] + b"\xff\0")
 
 
 # ---- receive -----------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from streamlib.errors import SerdeError
 from streamlib.serdes import INT64, JSON, STRING
 from streamlib.state.base import Engine
 from streamlib.state.builders import Stores
+from streamlib.state.facade import after_prefix
 from streamlib.state.key_value_facade import (
     KeyValueStore,
     ReadOnlyKeyValueStore,
     TimestampedKeyValueStore,
     ValueAndTimestamp,
-    after_prefix,
 )
 from streamlib.state.stores import open_store
 
