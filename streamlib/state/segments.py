@@ -1,7 +1,7 @@
 """Rows in segments of time, which are dropped whole once they expire: what windowed stores are made of.
 
 A segment is an engine table named ``<store>/<interval>/<segment id>``: no store name holds a slash, and the interval
-tells tables of an earlier configuration apart. Next: `session` and `join_window`, stores made of these.
+tells tables of an earlier configuration apart. Next: `window`, `session` and `join_window`, stores made of these.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +10,7 @@ from itertools import chain, islice
 from streamlib.state.base import Engine, TableWrites
 from streamlib.state.sorted_keys import Rows
 from streamlib.state.table import MISSING, RowCache, StateTable
+from streamlib.state.time_index import TimeIndex, drop_index
 from streamlib.state.timestamped import pack_timestamp, unpack_timestamp
 
 MAX_TIME = 0x7FFFFFFF_FFFFFFFF
@@ -39,6 +40,7 @@ class Segments:
         retention_ms: Rows are readable while their time is later than observed stream time minus this.
         cache_bytes: Memory for clean rows.
         exact_expiry: Whether a row expires on its own, as in Java's stores in memory, and not with its segment.
+        time_ordered: Whether `keys_by_time` is wanted; one that is not there yet is made, one not wanted is dropped.
 
     Time and order:
         The observed stream time is the highest time in any put or restored row; it survives a restart.
@@ -70,6 +72,7 @@ class Segments:
         retention_ms: int,
         cache_bytes: int = 0,
         exact_expiry: bool = False,
+        time_ordered: bool = False,
     ) -> None:
         self._name = name
         self._engine = engine
@@ -79,6 +82,7 @@ class Segments:
         self._exact_expiry = exact_expiry
         self._interval = segment_interval(retention_ms)
         self._prefix = f"{name}/{self._interval}/"
+        self._index = TimeIndex(engine, name, self._interval) if time_ordered else None
         self._open()
 
     @property
@@ -128,6 +132,7 @@ class Segments:
         first = beyond = 0
         overlay: Rows = {}
         observed, retention_ms, interval = self._observed, self._retention_ms, self._interval
+        index = self._index
         for key, row, time in zip(keys, rows, times, strict=True):
             if time > observed:
                 observed = time
@@ -141,6 +146,8 @@ class Segments:
                 beyond = first + interval
                 overlay = self._segment_of(time).rows
             overlay[key] = row
+            if index is not None:
+                index.put(time, key, deleted=row is None)
         if observed > self._observed:
             self.advance(observed)
         return expired
@@ -181,6 +188,12 @@ class Segments:
         first, last = time_from // self._interval, time_to // self._interval
         return [self._segments[i] for i in sorted(self._segments, reverse=reverse) if first <= i <= last]
 
+    def keys_by_time(self, time_from: int, time_to: int) -> Iterator[bytes]:
+        """The store keys of readable rows of times in ``[time_from, time_to]``, by time, then by key."""
+        assert self._index is not None, f"store {self._name!r} does not keep the order of time"
+        time_from = max(time_from, self._live_from)
+        return self._index.keys(time_from, time_to) if time_from <= time_to else iter(())
+
     def restore(self, keys: list[bytes], rows: list[bytes | None]) -> None:
         """Apply changelog records to the overlay."""
         if keys:
@@ -201,6 +214,8 @@ class Segments:
         self._oldest_live = oldest_live
         gone = [segment_id for segment_id in self._segments if segment_id < oldest_live]
         self._doomed += (self._segments.pop(segment_id) for segment_id in gone)
+        if self._index is not None:
+            self._index.expire(gone)
 
     def pending(self) -> TableWrites:
         """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
@@ -210,7 +225,8 @@ class Segments:
         self._sent = now
         self._dropping += (segment for segment in self._doomed if segment.exists)
         self._doomed = []
-        return {segment.name: rows for segment in self._segments.values() if (rows := segment.pending())}
+        writes = {segment.name: rows for segment in self._segments.values() if (rows := segment.pending())}
+        return writes if self._index is None else writes | self._index.pending()
 
     def applied(self) -> None:
         """The rows of `pending` are in the engine: expired segments are dropped there."""
@@ -219,6 +235,8 @@ class Segments:
         for segment in self._dropping:
             self._engine.drop(segment.name)
         self._dropping = []
+        if self._index is not None:
+            self._index.applied()
         self._stored = self._sent
         self._applied_time = max(self._applied_time, self._sent[0])
 
@@ -250,6 +268,10 @@ class Segments:
             self._engine.drop(self._prefix + str(ids.pop()))  # made for a commit that was not applied
         for segment_id in ids:
             self._segments[segment_id] = self._segment(segment_id, exists=True)
+        if self._index is None:
+            drop_index(self._engine, self._name)
+        else:
+            self._index.open(self._segments.values())
         if ids:
             kept = self._engine.get(self._prefix + str(ids[-1]), _TIME_KEY)
             self.advance(ids[-1] * self._interval if kept is None else unpack_timestamp(kept)[0])

@@ -5,7 +5,7 @@ the same batch as the rows. A table is complete once it holds its mark; one that
 so a store may begin to have an index, or stop having one. Java keeps the rows themselves in this order; the changelog
 is the same with and without it.
 
-Source: PrefixedWindowKeySchemas (KIP-825). Next: `window`, the store.
+Source: PrefixedWindowKeySchemas (KIP-825). Next: `segments`, which keeps it right.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from itertools import islice
 from streamlib.state.base import Engine
 from streamlib.state.sorted_keys import Rows
 from streamlib.state.table import RowCache, StateTable
-from streamlib.state.timestamped import pack_timestamp, unpack_timestamp
+from streamlib.state.timestamped import pack_timestamp
 
 _MARK = b""
 _PRESENT = b""
@@ -48,7 +48,7 @@ class TimeIndex:
         self._prefix = f"{self._folder}{interval}/"
         self._interval = interval
         self._tables: dict[int, StateTable] = {}
-        self._overlays: dict[bytes, Rows] = {}  # by window start, as it stands in keys
+        self._overlays: dict[int, Rows] = {}  # by window start
         self._doomed: list[StateTable] = []
         self._dropping: list[StateTable] = []
 
@@ -69,11 +69,11 @@ class TimeIndex:
         for name in existing:
             self._engine.drop(name)
 
-    def put(self, start: bytes, store_key: bytes, *, deleted: bool) -> None:
-        """Take note that a row of a live segment was put or deleted; ``start`` is that of its key."""
+    def put(self, start: int, store_key: bytes, *, deleted: bool) -> None:
+        """Take note that a row of a live segment was put or deleted; ``start`` (ms) is that of its key."""
         overlay = self._overlays.get(start)
         if overlay is None:
-            overlay = self._overlays[start] = self._overlay(unpack_timestamp(start)[0] // self._interval)
+            overlay = self._overlays[start] = self._overlay(start // self._interval)
         overlay[time_first(store_key)] = None if deleted else _PRESENT
 
     def keys(self, time_from: int, time_to: int) -> Iterator[bytes]:

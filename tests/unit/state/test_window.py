@@ -6,9 +6,9 @@ from streamlib.serdes.primitives import INT64, STRING
 from streamlib.state.base import Engine
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.rocksdb import RocksEngine
+from streamlib.state.segments import segment_interval
 from streamlib.state.window import (
     WindowTimestampedStore,
-    segment_interval,
     split_window_store_key,
     window_store_key,
 )
