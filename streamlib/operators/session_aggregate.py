@@ -20,11 +20,11 @@ from streamlib.operators.base import Forward, OperatorContext
 from streamlib.operators.cached_origins import forward_from, wants_origins
 from streamlib.operators.emit import Bounds, Closing, FinalEmitter, Results
 from streamlib.operators.fold import functions_of
-from streamlib.operators.idle import idle_time
 from streamlib.operators.late import LateRecords, late_records
 from streamlib.operators.selection import with_keys
 from streamlib.operators.session_rows import SessionRows
 from streamlib.operators.session_updates import SessionUpdates
+from streamlib.operators.window_time import WindowTime
 from streamlib.operators.wiring import Wiring
 from streamlib.record import RecordBatch, Windowed
 from streamlib.state.session_cache import Session, SessionCache
@@ -70,7 +70,6 @@ class SessionAggregateOperator:
         self._errors = context.errors
         self._forward = forward
         self._late = late
-        self._idle = idle_time(node.name, context, self._pass_time)
         functions = functions_of(node)
         self._initializer, self._step = functions.initializer, functions.step
         self._merger = merger_of(node)
@@ -79,18 +78,12 @@ class SessionAggregateOperator:
         self._emitter: FinalEmitter | None = None
         if node.emit is EmitStrategy.ON_WINDOW_CLOSE:
             self._emitter = FinalEmitter(_closing(node, rows), _results(node, rows), context, forward)
-        self._stream_time = -1
+        own_store_time = None if late is None else lambda: rows.sessions.observed_stream_time
+        self._time = WindowTime(node.name, context, self._emitter, own_store_time)
 
     def init(self) -> None:
-        """Go on with what was passed on before the last commit."""
-        if self._late is not None:  # the store would drop what is too late for it
-            self._stream_time = self._rows.sessions.observed_stream_time
-        if self._emitter is not None:
-            self._emitter.init()
-        if self._idle is not None:
-            self._stream_time = max(self._stream_time, self._idle.init())
-            if self._emitter is not None:
-                self._emitter.resume(self._stream_time)
+        """Stream time begins anew; where late records go on, no earlier than the store's, which would drop them."""
+        self._time.init()
 
     def process(self, batch: RecordBatch) -> None:
         """Update the session of each record, and those it merges."""
@@ -102,8 +95,7 @@ class SessionAggregateOperator:
             self._send()
         else:
             self._emitter.feed(batch, self._keep)
-        if self._idle is not None:
-            self._idle.seen(self._stream_time)
+        self._time.seen()
 
     def flush(self, rows_max: int | None = None) -> int:
         """Write and forward cached updates; returns how many are left."""
@@ -116,10 +108,6 @@ class SessionAggregateOperator:
         elif changes is not None:
             self._forward(changes)
         return len(cache.dirty)
-
-    def _pass_time(self, stream_time: int) -> bool:
-        self._stream_time = stream_time
-        return self._emitter is not None and self._emitter.advance(stream_time)
 
     def _keep(self, batch: RecordBatch) -> bool:
         """Update sessions without passing anything on; false when the last record was left out for an error."""
@@ -134,15 +122,15 @@ class SessionAggregateOperator:
         late, outcome, tp = 0, None, self._context.tp
         for row, raw in enumerate(plain):
             timestamp = batch.timestamps[row]
-            if timestamp > self._stream_time:
-                self._stream_time = timestamp
+            if timestamp > self._time.stream_time:
+                self._time.stream_time = timestamp
             record = _record(raw, batch, row)
             record.tp = tp
             outcome = self._take(sessions[raw], record, batch.values[row])
             if outcome is _Outcome.LATE:
                 late += 1
                 if self._late is not None:
-                    self._late.add(row, record.start, record.end, self._stream_time)
+                    self._late.add(row, record.start, record.end, self._time.stream_time)
         if late:
             self._metrics.dropped(self._node.name, "late", late)
             if self._late is not None:
@@ -163,7 +151,7 @@ class SessionAggregateOperator:
         for each in found:
             record.start = min(record.start, each.start)
             record.end = max(record.end, each.end)
-        if record.end < self._stream_time - windows.grace_ms - windows.gap_ms:
+        if record.end < self._time.stream_time - windows.grace_ms - windows.gap_ms:
             return _Outcome.LATE
         befores = [book.value_of(each) for each in found]
         gone = [] if record.start == record.end else found

@@ -14,16 +14,17 @@ Source: KStreamSlidingWindowAggregate (KIP-450), with reverse iteration. Next: `
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from streamlib.operators.base import OperatorContext
 from streamlib.operators.emit import FinalEmitter
 from streamlib.operators.fold import functions_of
-from streamlib.operators.idle import idle_time
 from streamlib.operators.late import LateRecords
 from streamlib.operators.materialized import Materialized
 from streamlib.operators.selection import picked, with_keys, with_values
 from streamlib.operators.table_rows import isolated
+from streamlib.operators.window_time import WindowTime
 from streamlib.record import ChangeBatch, RecordBatch
 from streamlib.serdes.base import any_none
 from streamlib.state.window import SUFFIX_BYTES, WindowTimestampedStore, window_store_key
@@ -62,24 +63,18 @@ class SlidingAggregateOperator:
         self._errors = context.errors
         self._emitter = emitter
         self._late = late
-        self._idle = idle_time(node.name, context, self._pass_time)
+        own_store_time = None if late is None else partial(store_time, table)
+        self._time = WindowTime(node.name, context, emitter, own_store_time)
         self._nearby = Nearby(table, windows.difference_ms)
         functions = functions_of(node)
         self._initializer, self._step = functions.initializer, functions.step
         serde = table.rows.spec.value_serde
         self._isolate = None if serde.immutable else isolated(serde)
-        self._stream_time = -1
 
     def init(self) -> None:
         """Stream time begins anew; where late records go on, no earlier than the store's, which would drop them."""
-        self._stream_time = -1 if self._late is None else store_time(self._table)
+        self._time.init()
         self._nearby.init()
-        if self._emitter is not None:
-            self._emitter.init()
-        if self._idle is not None:
-            self._stream_time = max(self._stream_time, self._idle.init())
-            if self._emitter is not None:
-                self._emitter.resume(self._stream_time)
 
     def process(self, batch: RecordBatch) -> None:
         """Update and make the windows of each record."""
@@ -90,18 +85,13 @@ class SlidingAggregateOperator:
             self._update(batch)
         else:
             self._emitter.feed(batch, self._update)
-        if self._idle is not None:
-            self._idle.seen(self._stream_time)
+        self._time.seen()
 
     def flush(self, rows_max: int | None = None) -> int:
         """Write and forward cached updates; returns how many are left."""
         left = self._table.flush(rows_max)
         self._nearby.flushed(left)
         return left
-
-    def _pass_time(self, stream_time: int) -> bool:
-        self._stream_time = stream_time
-        return self._emitter is not None and self._emitter.advance(stream_time)
 
     def _update(self, batch: RecordBatch) -> bool:
         """Update and make the windows of each record; false when the last one was early or late, or failed."""
@@ -111,8 +101,8 @@ class SlidingAggregateOperator:
         updates = Updates(self._nearby.observed())
         taken = True
         for row, (raw, timestamp) in enumerate(zip(plain, batch.timestamps, strict=True)):
-            self._stream_time = max(self._stream_time, timestamp)
-            closed = self._stream_time - grace_ms
+            self._time.stream_time = max(self._time.stream_time, timestamp)
+            closed = self._time.stream_time - grace_ms
             taken = False
             if timestamp + difference_ms < closed:
                 self._missed(row, timestamp, updates)
@@ -222,7 +212,7 @@ class SlidingAggregateOperator:
     def _missed(self, row: int, start: int, updates: "Updates") -> None:
         updates.late += 1
         if self._late is not None:
-            self._late.add(row, start, start + self._windows.difference_ms, self._stream_time)
+            self._late.add(row, start, start + self._windows.difference_ms, self._time.stream_time)
 
     def _write(self, batch: RecordBatch, updates: "Updates") -> None:
         """Updates to the store and on, or to the write cache."""

@@ -8,17 +8,18 @@ unlike in an aggregation without windows.
 Source: KStreamWindowAggregate. Next: `fold`, the loops; `emit`, for results that wait; `sliding_aggregate`.
 """
 
+from functools import partial
 from typing import Any
 
 from streamlib.operators.base import Operator, OperatorContext
 from streamlib.operators.emit import FinalEmitter, Results, closing_of, held_back, windows_of
 from streamlib.operators.fold import Fold, functions_of
-from streamlib.operators.idle import idle_time
 from streamlib.operators.late import LateRecords, late_records
 from streamlib.operators.materialized import Materialized
 from streamlib.operators.selection import picked, with_keys
 from streamlib.operators.sliding_aggregate import SlidingAggregateOperator, store_time
 from streamlib.operators.table_rows import TableRows
+from streamlib.operators.window_time import WindowTime
 from streamlib.operators.wiring import Wiring
 from streamlib.record import MAX_TIME_MS, RecordBatch, Windowed
 from streamlib.state.window import SUFFIX_BYTES, window_starts, window_store_key
@@ -55,21 +56,15 @@ class WindowAggregateOperator:
         self._metrics = context.metrics
         self._emitter = emitter
         self._late = late
-        self._idle = idle_time(node.name, context, self._pass_time)
+        own_store_time = None if late is None else partial(store_time, table)
+        self._time = WindowTime(node.name, context, emitter, own_store_time)
         self._fold = Fold(node.name, functions_of(node), table, context.errors)
         self._tumbling_ms = windows.size_ms if _is_tumbling(windows) else 0
-        self._stream_time = -1
         self._suffixes: dict[int, bytes] = {}
 
     def init(self) -> None:
         """Stream time begins anew; where late records go on, no earlier than the store's, which would drop them."""
-        self._stream_time = -1 if self._late is None else store_time(self._table)
-        if self._emitter is not None:
-            self._emitter.init()
-        if self._idle is not None:
-            self._stream_time = max(self._stream_time, self._idle.init())
-            if self._emitter is not None:
-                self._emitter.resume(self._stream_time)
+        self._time.init()
 
     def process(self, batch: RecordBatch) -> None:
         """Update the row of each window that a record belongs to."""
@@ -80,18 +75,13 @@ class WindowAggregateOperator:
             self._update(batch)
         else:
             self._emitter.feed(batch, self._update)
-        if self._idle is not None:
-            self._idle.seen(self._stream_time)
+        self._time.seen()
 
     def flush(self, rows_max: int | None = None) -> int:
         """Write and forward cached updates; returns how many are left."""
         if self._emitter is not None and self._table.rows.cache is not None:
             self._emitter.before_flush()
         return self._table.flush(rows_max)
-
-    def _pass_time(self, stream_time: int) -> bool:
-        self._stream_time = stream_time
-        return self._emitter is not None and self._emitter.advance(stream_time)
 
     def _update(self, batch: RecordBatch) -> bool:
         """Update the windows of each record; false when a function raised on the last one."""
@@ -112,7 +102,7 @@ class WindowAggregateOperator:
     def _tumbling(self, plain: list[Any], timestamps: list[int]) -> tuple[list[bytes], list[int] | None]:
         """Store keys, and the record of each; None when all records are there once, in order."""
         size_ms, grace_ms = self._tumbling_ms, self._windows.grace_ms
-        suffixes, stream_time = self._suffixes, self._stream_time
+        suffixes, stream_time = self._suffixes, self._time.stream_time
         raws: list[bytes] = []
         late: list[int] = []
         for raw, timestamp in zip(plain, timestamps, strict=True):
@@ -125,7 +115,7 @@ class WindowAggregateOperator:
                 late.append(row)
                 if self._late is not None:
                     self._late.add(row, start, start + size_ms, stream_time)
-        self._stream_time = stream_time
+        self._time.stream_time = stream_time
         if not late:
             return raws, None
         self._metrics.dropped(self._name, "late", len(late))
@@ -138,8 +128,8 @@ class WindowAggregateOperator:
         origins: list[int] = []
         late = 0
         for row, (raw, timestamp) in enumerate(zip(plain, timestamps, strict=True)):
-            self._stream_time = max(self._stream_time, timestamp)
-            closed = self._stream_time - windows.grace_ms - windows.size_ms
+            self._time.stream_time = max(self._time.stream_time, timestamp)
+            closed = self._time.stream_time - windows.grace_ms - windows.size_ms
             for start in windows.starts(timestamp):
                 if start > closed:
                     raws.append(raw + (suffixes.get(start) or self._suffix(start)))
@@ -147,7 +137,7 @@ class WindowAggregateOperator:
                 else:
                     late += 1
                     if self._late is not None:
-                        self._late.add(row, start, start + windows.size_ms, self._stream_time)
+                        self._late.add(row, start, start + windows.size_ms, self._time.stream_time)
         if late:
             self._metrics.dropped(self._name, "late", late)
         return raws, origins

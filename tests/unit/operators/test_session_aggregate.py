@@ -66,6 +66,17 @@ def test_a_new_session_begins_when_a_record_is_one_millisecond_past_the_gap(site
     assert [row[0] for row in site.forwarded()] == [a(10, 10), a(16, 16), a(4, 4)]
 
 
+def test_stream_time_begins_anew_when_work_was_dropped(site, spec, records):
+    operator = site.build(
+        session_aggregate, counting(), spec=spec("s", kind="session", retention_ms=1_000, value_serde=INT64)
+    )
+    operator.process(records(("a", "x", 100)))
+    operator.init()
+    site.forwarded()
+    operator.process(records(("a", "x", 50)))
+    assert (site.forwarded(), site.dropped(reason="late")) == ([(a(50, 50), 1, 50)], 0)
+
+
 def test_sessions_are_merged_in_the_order_of_time_when_a_record_joins_them(site, spec, records):
     operator = site.build(
         session_aggregate, collecting(SessionWindows(5, 50)), spec=spec("s", kind="session", retention_ms=55)
