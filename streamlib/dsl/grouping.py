@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from streamlib.dsl.flow import Flow, repartition_step
-from streamlib.dsl.graph import Step, TableStep
+from streamlib.dsl.graph import Graph, Step, TableStep
 from streamlib.dsl.late import LateTo, add_late, passing_late
 from streamlib.dsl.options import StoreOptions
 from streamlib.serdes.base import AnySerde
@@ -35,19 +35,19 @@ class Grouping:
         if windows is None:
             return spec
         least = windows.default_retention_ms
-        retention_ms = least if options.retention is None else to_ms(options.retention)
-        if retention_ms < least:
-            graph.problems.append(
-                f'the store "{spec.name}" keeps windows for {retention_ms} ms, but {windows!r} need {least} ms: '
-                "give it a longer retention, or none"
-            )
+        retention_ms = retention_of(graph, spec, options, least, "windows", f"{windows!r} need {least} ms")
         return replace(spec, kind="window", retention_ms=retention_ms, window_size_ms=windows.size_ms)
 
     def count_store(self, options: StoreOptions, windows: FixedWindows | None = None) -> StoreSpec:
         """The store of a count; an unnamed one that was asked for takes two numbers, as in Java (if not sliding)."""
-        if options.asked_for and options.store_name is None and not isinstance(windows, SlidingWindows):
-            self.flow.graph.names.store("KSTREAM-AGGREGATE-")
+        if not isinstance(windows, SlidingWindows):
+            self.take_count_number(options)
         return self.store(options, "KSTREAM-AGGREGATE-", INT64, windows)
+
+    def take_count_number(self, options: StoreOptions) -> None:
+        """Take the number that the store of a count takes beside its own, if it was asked for without a name."""
+        if options.asked_for and options.store_name is None:
+            self.flow.graph.names.store("KSTREAM-AGGREGATE-")
 
     def aggregate(self, node: Node, spec: StoreSpec, late_to: "LateTo[Any, Any] | None" = None) -> Flow:
         """The flow after an aggregation; its step is a table. The store is set in the node."""
@@ -70,6 +70,17 @@ class Grouping:
             self._repartition = step
         self.flow.graph.add(self._repartition, self.flow.step)
         return self.flow.behind(self._repartition)
+
+
+def retention_of(graph: Graph, spec: StoreSpec, options: StoreOptions, least_ms: int, kept: str, need: str) -> int:
+    """How long (ms) a windowed store keeps what it has; too short a time is noted, ``need`` being why."""
+    retention_ms = least_ms if options.retention is None else to_ms(options.retention)
+    if retention_ms < least_ms:
+        graph.problems.append(
+            f'the store "{spec.name}" keeps {kept} for {retention_ms} ms, but {need}: '
+            "give it a longer retention, or none"
+        )
+    return retention_ms
 
 
 def emitting(spec: StoreSpec, windows: FixedWindows, emit: EmitStrategy) -> StoreSpec:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar, Unpack
 
 from streamlib.dsl.graph import Graph
-from streamlib.dsl.grouping import Grouping
+from streamlib.dsl.grouping import Grouping, retention_of
 from streamlib.dsl.late import LateTo
 from streamlib.dsl.options import Materialized, StoreOptions
 from streamlib.dsl.table import KTable
@@ -16,7 +16,7 @@ from streamlib.serdes.primitives import INT64
 from streamlib.serdes.windowed import session_windowed
 from streamlib.state.spec import StoreSpec
 from streamlib.topology.session_nodes import SessionAggregate
-from streamlib.topology.windows import EmitStrategy, SessionWindows, to_ms
+from streamlib.topology.windows import EmitStrategy, SessionWindows
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,7 @@ class SessionWindowedKStream(Generic[K, V]):
         Source: SessionWindowedKStream.count.
         """
         options, graph = StoreOptions(**materialized), self._grouping.flow.graph
-        if options.asked_for and options.store_name is None:
-            graph.names.store("KSTREAM-AGGREGATE-")  # an unnamed store that was asked for takes two numbers, as in Java
+        self._grouping.take_count_number(options)
         spec = self._store(options, "KSTREAM-AGGREGATE-", INT64)
         node = SessionAggregate(
             name=graph.name(name, "KSTREAM-AGGREGATE-"),
@@ -168,11 +167,6 @@ class SessionWindowedKStream(Generic[K, V]):
 def session_store(graph: Graph, spec: StoreSpec, options: StoreOptions, windows: SessionWindows) -> StoreSpec:
     """A store as a session store, which keeps each session for the retention after its end."""
     least = windows.default_retention_ms
-    retention_ms = least if options.retention is None else to_ms(options.retention)
-    if retention_ms < least:
-        graph.problems.append(
-            f'the store "{spec.name}" keeps sessions for {retention_ms} ms, but gap and grace make {least} ms: '
-            "give it a longer retention, or none"
-        )
+    retention_ms = retention_of(graph, spec, options, least, "sessions", f"gap and grace make {least} ms")
     own_expiry = not spec.persistent  # as in Java
     return replace(spec, kind="session", timestamped=False, retention_ms=retention_ms, exact_expiry=own_expiry)
