@@ -152,7 +152,7 @@ class KafkaStreams:
     @property
     def tasks(self) -> Mapping[str, str]:
         """The state of each task of this worker, by task id."""
-        return {} if self._worker is None else self._worker.statistics()
+        return {} if self._worker is None else self._worker.manager.statistics()
 
 
 async def _whole(work: Coroutine[Any, Any, T], *, cancellable: bool = False) -> T:

@@ -198,7 +198,7 @@ def _group(reading: Reading, config: StreamsConfig, directory: StateDirectory, w
 
     def describe() -> SubscriptionData:
         subtopologies = _subtopologies(reading, application_id)
-        running = [(task.subtopology, task.partition) for task in worker.tasks]
+        running = [(task.subtopology, task.partition) for task in worker.manager.tasks]
         on_disk = [TaskId.parse(text) for text in directory.task_ids()]
         stored = [(task.subtopology, task.partition) for task in on_disk if task.subtopology in stateful]
         return SubscriptionData(fingerprint, running, stored, subtopologies)

@@ -78,7 +78,7 @@ class Committer:
         overdue = self._clock.monotonic() - self._applied >= self._apply_interval
         if overdue:
             self._applied = self._clock.monotonic()
-        await self.apply(task for task in tasks if overdue or not task.stores.may_lag(APPLY_ROWS))
+        await apply((task for task in tasks if overdue or not task.stores.may_lag(APPLY_ROWS)), self._clock)
         return offsets
 
     def _flush(self, task: Task) -> bool:
@@ -91,11 +91,12 @@ class Committer:
                 pace.rows, pace.group = rows, group
         return more
 
-    async def apply(self, tasks: Iterable[Task]) -> None:
-        """Bring the engines of ``tasks``, which must be committed, up to their changelogs."""
-        for task in tasks:
-            for _ in task.stores.apply():
-                await self._clock.sleep(0)
+
+async def apply(tasks: Iterable[Task], clock: Clock) -> None:
+    """Bring the engines of ``tasks``, which must be committed, up to their changelogs."""
+    for task in tasks:
+        for _ in task.stores.apply():
+            await clock.sleep(0)
 
 
 class Purger:

@@ -6,12 +6,12 @@ them. While no broker answers the worker stands still, and nothing is lost or do
 commit the producer is replaced, uncommitted work is dropped, and the tasks are restored from what is committed. A
 mistake in the application's own code or data stops the worker, and everything since the last commit is undone.
 
-Source: StreamThread, TaskManager. Next: `task`.
+Source: StreamThread. Next: `task_manager`, then `task`.
 """
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,20 +23,19 @@ from streamlib.errors import (
     DeliveryError,
     MissingTopicError,
     OffsetOutOfRangeError,
-    TaskCorruptedError,
 )
 from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.assignment import Assignment
-from streamlib.runtime.commit import Committer, Purger
+from streamlib.runtime.commit import Committer, Purger, apply
 from streamlib.runtime.outage import Outage
 from streamlib.runtime.pacing import Pacing
-from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.rarely import Rarely
-from streamlib.runtime.restore import Positions, Restorer, cancelled
+from streamlib.runtime.restore import Restorer, cancelled
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
+from streamlib.runtime.task_manager import TaskManager
 from streamlib.runtime.task_state import TaskState
 from streamlib.runtime.topic_watch import TopicWatch
 from streamlib.transport.base import Consumer, GroupMetadata, Transport
@@ -44,7 +43,6 @@ from streamlib.transport.base import Consumer, GroupMetadata, Transport
 log = logging.getLogger(__name__)
 
 IDLE_POLL_MS = 100
-BUFFERED_RECORDS = 20_000  # of one partition: beyond it the partition is not polled
 RETRY_SECONDS = (0.1, 10.0)
 CANCEL_SECONDS = 1.0  # for what user code does when its call is cancelled
 
@@ -55,7 +53,7 @@ class Worker:
     Implements `transport.base.RebalanceListener`.
 
     Attributes:
-        tasks: Its tasks by id.
+        manager: Holds its tasks.
     """
 
     def __init__(
@@ -68,12 +66,8 @@ class Worker:
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self.tasks: dict[TaskId, Task] = {}
         self._config = config
-        self._factory = factory
-        self._reads = factory.subtopology_of_topic().keys()
         self._producer = producer
-        self._restorer = restorer
         self._clock = clock
         self._metrics = metrics
         self._pacing = Pacing(clock, config.loop_budget_ms)
@@ -82,13 +76,11 @@ class Worker:
         self._epoch = 0
         self._rebalancing = False
         self._assigned: Assignment | None = None
-        self._inputs: Mapping[TaskId, frozenset[TopicPartition]] = {}
-        self._group: GroupMetadata | None = None
-        self._restoring: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._dropped = False  # uncommitted work was dropped: the producer must be renewed, the tasks restored
         self._last_commit = clock.monotonic()
         self._arrived = asyncio.Event()  # results of asynchronous calls are there to be handed on
+        self.manager = TaskManager(config, factory, restorer, clock, self._arrived.set)
         self._outage = Outage(transport, clock)
         self._repetition = Rarely(clock)
 
@@ -111,6 +103,7 @@ class Worker:
         """
         self._companions = companions
         self._consumer = consumer
+        self.manager.connect(consumer)
         self._committer = committer
         self._purger = purger
         self._watch = watch
@@ -122,8 +115,7 @@ class Worker:
             factory: Makes tasks of the changed plan.
             topics: All source topics by their names on the broker.
         """
-        self._factory = factory
-        self._reads = factory.subtopology_of_topic().keys()
+        self.manager.read(factory)
         self._consumer.subscribe(topics)
 
     # ---- the group's callbacks: take notes, commit, return ---------------------------------------------
@@ -133,7 +125,7 @@ class Worker:
         self._epoch += 1
         self._rebalancing = True
         self._assigned = None  # a decision that was not carried out yet is void
-        await cancelled(self._restoring)
+        await self.manager.stop_restoring()
         async with self._lock:
             try:
                 async with asyncio.timeout(self._config.rebalance_timeout_ms / 2000):
@@ -141,14 +133,12 @@ class Worker:
             except Exception as error:  # must not raise into the group's machinery; the work is done again
                 log.warning("could not commit before a rebalance, uncommitted work is dropped: %s", error)
                 self._drop_work()
-            for task in self.tasks.values():
-                if task.state is TaskState.RUNNING:
-                    task.transition(TaskState.SUSPENDED)
+            self.manager.suspend()
 
     async def on_assigned(self, partitions: Collection[TopicPartition], group: GroupMetadata) -> None:
         """Take note; the loop makes the tasks."""
         self._epoch += 1
-        self._assigned = Assignment.of(partitions, self._factory, group)
+        self._assigned = Assignment.of(partitions, self.manager.factory, group)
         self._rebalancing = False
 
     # ---- the loop ---------------------------------------------------------------------------------------
@@ -182,7 +172,7 @@ class Worker:
     async def _work(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            before = self._factory
+            before = self.manager.factory
             try:
                 await self._turn()
                 self._outage.over()
@@ -196,7 +186,7 @@ class Worker:
             except MissingTopicError:
                 with suppress(BrokerUnavailableError):
                     await self._watch.look()  # raises the same with more to say, unless it was another topic
-                if self._factory is before:  # else it was a topic that had matched a pattern
+                if self.manager.factory is before:  # else it was a topic that had matched a pattern
                     raise
                 continue
             failures += 1
@@ -207,7 +197,7 @@ class Worker:
         """Drop the work that is not committed, so that the tasks are restored."""
         if self._repetition.now():
             log.warning("work since the last commit will be done again: %s", error)
-        await cancelled(self._restoring)
+        await self.manager.stop_restoring()
         async with self._lock:
             self._drop_work()
 
@@ -222,25 +212,21 @@ class Worker:
 
     async def _last_words(self) -> None:
         """Commit before leaving."""
-        await cancelled(self._restoring)
+        await self.manager.stop_restoring()
         if self._dropped:
             return
         try:
             async with self._lock:
                 await self._settle(self._config.shutdown_timeout_ms / 2000)
-                await self._committer.apply(self._in(TaskState.RUNNING, TaskState.SUSPENDED))
+                await apply(self.manager.having(TaskState.RUNNING, TaskState.SUSPENDED), self._clock)
         except (BrokerUnavailableError, DeliveryError, CommitError) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
 
     async def close(self) -> None:
         """Close the tasks; uncommitted work is dropped."""
-        await cancelled(self._restoring)
         for background in list(self._background):
             await cancelled(background)
-        for task in self.tasks.values():
-            task.close()
-        await asyncio.gather(*(task.calls.gone(CANCEL_SECONDS) for task in self.tasks.values()))
-        self.tasks.clear()
+        await self.manager.close(CANCEL_SECONDS)
 
     async def _turn(self) -> None:
         """One round: assignment, commit, poll, process."""
@@ -248,13 +234,15 @@ class Worker:
             await self._producer.renew()
             self._dropped = False
         async with self._lock:
-            await self._apply_assignment()
-            self._check_restoring()
-            self._restore()
+            if self._assigned is not None:
+                assigned, self._assigned = self._assigned, None
+                await self.manager.take(assigned)
+            if not self._rebalancing:  # else the group may give the tasks away
+                self.manager.restore()
             if self._commit_is_due():
                 await self._commit()
         epoch = self._epoch
-        waiting = any(task.buffered and task.calls.room for task in self._running())
+        waiting = any(task.buffered and task.calls.room for task in self.manager.running())
         try:
             polled = await self._poll(0 if waiting else self._idle_ms(), epoch)
         except OffsetOutOfRangeError as error:
@@ -264,10 +252,10 @@ class Worker:
             return
         async with self._lock:
             if epoch != self._epoch:
-                self._seek_back(polled.keys())
+                self.manager.seek_back(polled.keys())
                 return
             for tp, batch in polled.items():
-                self._owner(tp).add(tp, batch)
+                self.manager.owner(tp).add(tp, batch)
             handed_on = await self._hand_on()
             processed = await self._process(epoch)
             punctuated = self._punctuate()
@@ -278,7 +266,9 @@ class Worker:
 
     async def _poll(self, timeout_ms: int, epoch: int) -> dict[TopicPartition, FetchedBatch]:
         """What a poll brings; meanwhile results of asynchronous calls go on, and so do the records behind them."""
-        poll = self._consumer.poll(self._wanted(), max_records=self._config.max_poll_records, timeout_ms=timeout_ms)
+        poll = self._consumer.poll(
+            self.manager.wanted(), max_records=self._config.max_poll_records, timeout_ms=timeout_ms
+        )
         if not timeout_ms or not self._calling():
             return await poll
         polling = asyncio.ensure_future(poll)
@@ -309,7 +299,7 @@ class Worker:
         """Take on the results of asynchronous calls that have arrived; whether there were any."""
         self._arrived.clear()
         handed_on = False
-        for task in self._running():
+        for task in self.manager.running():
             while task.calls.hand_on(self._pacing.rows(task.task_id.subtopology)):
                 handed_on = True
                 await self._clock.sleep(0)
@@ -317,7 +307,7 @@ class Worker:
 
     def _calling(self) -> bool:
         """Whether asynchronous calls are under way."""
-        return any(task.calls.progress.rows for task in self._running())
+        return any(task.calls.progress.rows for task in self.manager.running())
 
     async def _settle(self, seconds: float) -> None:
         """Commit when the asynchronous calls have ended; after so long, what is finished."""
@@ -329,13 +319,13 @@ class Worker:
                         await self._arrived.wait()
                         await self._hand_on()
             await self._commit()
-            if self._clock.monotonic() >= deadline or not any(task.calls.holding for task in self._running()):
+            if self._clock.monotonic() >= deadline or not any(task.calls.holding for task in self.manager.running()):
                 return
 
     async def _process(self, epoch: int) -> int:
         """Let each ready task process what it has buffered; the event loop gets its turn in between."""
         total = 0
-        ready = [task for task in self._running() if self._ready(task)]
+        ready = [task for task in self.manager.running() if self._ready(task)]
         while ready and epoch == self._epoch and not self._stop.is_set():
             for task in ready:
                 with self._pacing.measured() as pace:
@@ -355,53 +345,30 @@ class Worker:
     def _punctuate(self) -> bool:
         """Fire the wall-clock schedules that are due; whether there were any."""
         now_ms = self._clock.time_ms()
-        fired = [task.punctuate(now_ms) for task in self._running()]
+        fired = [task.punctuate(now_ms) for task in self.manager.running()]
         return any(fired)
 
     def _commit_is_due(self) -> bool:
         overdue = self._clock.monotonic() - self._last_commit >= self._config.commit_interval_ms / 1000
-        return overdue or any(task.commit_requested for task in self._running())
+        return overdue or any(task.commit_requested for task in self.manager.running())
 
     def _ready(self, task: Task) -> bool:
         return task.ready(self._consumer.lag, self._clock.time_ms(), self._config.max_task_idle_ms)
-
-    def _running(self) -> list[Task]:
-        return self._in(TaskState.RUNNING)
-
-    def _in(self, *states: TaskState) -> list[Task]:
-        return [task for task in self.tasks.values() if task.state in states]
-
-    def _wanted(self) -> list[TopicPartition]:
-        return [
-            tp
-            for task in self._running()
-            for tp, queue in task.queues.items()
-            if queue.buffered < BUFFERED_RECORDS and tp.topic in self._reads
-        ]
-
-    def _owner(self, tp: TopicPartition) -> Task:
-        return next(task for task in self.tasks.values() if tp in task.queues)
 
     def _idle_ms(self) -> int:
         """How long to wait for records: not beyond the next commit or punctuation."""
         due = self._last_commit + self._config.commit_interval_ms / 1000 - self._clock.monotonic()
         now_ms = self._clock.time_ms()
-        punctuations = [task.next_punctuation_ms for task in self._running()]
+        punctuations = [task.next_punctuation_ms for task in self.manager.running()]
         waits_ms = [due_ms - now_ms for due_ms in punctuations if due_ms is not None]
         return max(1, min(IDLE_POLL_MS, int(due * 1000), *waits_ms))
-
-    def _seek_back(self, tps: Collection[TopicPartition]) -> None:
-        """A poll that crossed a rebalance is forgotten: read its records again."""
-        for task in self._running():
-            for tp in task.queues.keys() & tps:
-                self._consumer.seek(tp, task.queues[tp].fetch_offset)
 
     # ---- commit and recovery ----------------------------------------------------------------------------
 
     async def _commit(self) -> None:
         if self._dropped:
             return
-        offsets = await self._committer.commit(self._running())
+        offsets = await self._committer.commit(self.manager.running())
         self._last_commit = self._clock.monotonic()
         self._purger.committed(offsets)
         if self._purger.due():
@@ -412,76 +379,4 @@ class Worker:
     def _drop_work(self) -> None:
         """Back to the last commit: what was processed since then is done again."""
         self._dropped = True
-        for task in self.tasks.values():
-            task.drop_work()
-
-    # ---- tasks come and go ------------------------------------------------------------------------------
-
-    async def _apply_assignment(self) -> None:
-        """Close the tasks that went, make those that came, go on with those that stayed with what they read."""
-        if self._assigned is None:
-            return
-        assigned, self._assigned = self._assigned, None
-        await cancelled(self._restoring)
-        if self._group is not None and self._group.member_id != assigned.group.member_id:
-            # The group had expelled this worker: others may have gone on with its tasks since their last commit.
-            for task in self.tasks.values():
-                task.drop_work()
-        self._group = assigned.group
-        self._inputs = assigned.tasks
-        for task_id in [each for each, task in self.tasks.items() if task.queues.keys() != assigned.tasks.get(each)]:
-            task = self.tasks.pop(task_id)
-            if task.state is TaskState.SUSPENDED:
-                await self._committer.apply([task])
-            task.close()
-        cache_bytes = self._config.statestore_cache_max_bytes // max(1, len(assigned.tasks))
-        for task_id in sorted(assigned.tasks.keys() - self.tasks.keys()):
-            self._create(task_id, cache_bytes)
-            await self._clock.sleep(0)
-        for task in self._in(TaskState.SUSPENDED):
-            task.transition(TaskState.RUNNING)
-            for tp, queue in task.queues.items():
-                self._consumer.seek(tp, queue.fetch_offset)
-        log.info("assigned tasks: %s", ", ".join(str(task_id) for task_id in sorted(self.tasks)) or "none")
-
-    def _create(self, task_id: TaskId, cache_bytes: int) -> None:
-        task = self.tasks[task_id] = self._factory.create(task_id, cache_bytes, self._inputs[task_id])
-        task.calls.wake = self._arrived.set
-
-    def _restore(self) -> None:
-        """Begin to restore, in the background, the tasks that need it; not while the group may give them away."""
-        waiting = self._in(TaskState.CREATED, TaskState.RESTORING)
-        if not waiting or self._restoring is not None or self._rebalancing:
-            return
-        for task in waiting:
-            task.transition(TaskState.RESTORING)
-        self._restoring = asyncio.ensure_future(self._restorer.run(waiting, self._consumer, self._start))
-
-    def _start(self, task: Task, positions: Positions) -> None:
-        """A task is complete: read its inputs."""
-        task.start(positions)
-        task.transition(TaskState.RUNNING)
-        for tp, position in positions.items():
-            self._consumer.seek(tp, position.offset)
-
-    def _check_restoring(self) -> None:
-        """Raise what stopped restoring; a task whose state proved wrong is made anew."""
-        if self._restoring is None or not self._restoring.done():
-            return
-        restoring, self._restoring = self._restoring, None
-        if restoring.cancelled():
-            return
-        error = restoring.exception()
-        if isinstance(error, TaskCorruptedError):
-            log.error("%s", error)
-            task_id = TaskId(*error.task_id)
-            if task_id in self.tasks:
-                self.tasks[task_id].destroy()
-                cache_bytes = self._config.statestore_cache_max_bytes // len(self.tasks)
-                self._create(task_id, cache_bytes)
-        elif error is not None:
-            raise error
-
-    def statistics(self) -> Mapping[str, str]:
-        """State of each task."""
-        return {str(task_id): task.state.value for task_id, task in sorted(self.tasks.items())}
+        self.manager.drop_work()
