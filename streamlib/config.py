@@ -6,12 +6,18 @@ Next: `runtime/worker`, which is made from them.
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from streamlib.errors import ConfigError
+from streamlib.offset_reset import offset_reset
 
+ProcessingGuarantee = Literal["at_least_once", "exactly_once_v2"]
 ErrorPolicy = Literal["fail", "skip"]
+
+BY_GUARANTEE = -1
+DEFAULTS_BY_GUARANTEE = (("commit_interval_ms", 30_000, 100), ("state_apply_interval_ms", 10_000, 0))
 
 
 @dataclass(frozen=True)
@@ -21,13 +27,19 @@ class StreamsConfig:
     Attributes:
         application_id: Names the consumer group, the internal topics and the state directory.
         state_dir: Where stores live, one folder per application id; never a temporary directory by default.
-        commit_interval_ms: Time between commits of input offsets, and between flushes of the caches.
+        processing_guarantee: ``at_least_once``, or ``exactly_once_v2``: outputs, changelogs and input offsets of a
+            commit are one transaction.
+        commit_interval_ms: Time between commits of input offsets, and between flushes of the caches; by default 30 s,
+            and 100 ms under ``exactly_once_v2``, where nobody sees a record before its commit.
+        transaction_timeout_ms: The broker aborts a transaction that is open for longer. After a crash others wait up to
+            so long for the tasks of a worker that does not come back.
         statestore_cache_max_bytes: Memory for write caches, over all stores of this worker; 0 turns caching off. Kafka
             Streams has 10 MiB, for as many entries: a Python object is larger than a Java byte array.
         state_memory_bytes: Memory for RocksDB blocks and memtables, over all stores of this worker.
         state_apply_interval_ms: How long stores on disk may lag behind their changelogs; a crashed worker replays so
-            much. 0 writes them at every commit.
-        auto_offset_reset: Where to start reading an input topic that has no committed offset.
+            much. 0 writes them at every commit, which is the default under ``exactly_once_v2``.
+        auto_offset_reset: Where to start reading an input topic that has no committed offset: ``earliest``, ``latest``,
+            ``by_duration:PT1H`` or a timedelta (at the first record that is not older), or ``none``, which fails.
         replication_factor: Of internal topics; -1 takes the broker's default.
         max_poll_records: Rows taken from the broker in one poll.
         max_task_idle_ms: How long a task waits for an empty input before it goes on without it.
@@ -58,11 +70,13 @@ class StreamsConfig:
 
     application_id: str
     state_dir: Path = field(default_factory=lambda: Path.home() / ".local" / "state" / "streamlib")
-    commit_interval_ms: int = 30_000
+    processing_guarantee: ProcessingGuarantee = "at_least_once"
+    commit_interval_ms: int = BY_GUARANTEE
+    transaction_timeout_ms: int = 10_000
     statestore_cache_max_bytes: int = 64 * 1024 * 1024
     state_memory_bytes: int = 256 * 1024 * 1024
-    state_apply_interval_ms: int = 10_000
-    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    state_apply_interval_ms: int = BY_GUARANTEE
+    auto_offset_reset: str | timedelta = "earliest"
     replication_factor: int = -1
     max_poll_records: int = 2_000
     max_task_idle_ms: int = 0
@@ -83,6 +97,37 @@ class StreamsConfig:
     accept_topology_change: bool = False
     group_instance_id: str | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Fill in what depends on the guarantee.
+
+        Raises:
+            ConfigError: Settings that contradict each other.
+        """
+        if self.processing_guarantee not in get_args(ProcessingGuarantee):
+            known = " or ".join(get_args(ProcessingGuarantee))
+            msg = f'processing_guarantee="{self.processing_guarantee}" is not known: use {known}'
+            raise ConfigError(msg)
+        for name, at_least_once, exactly_once in DEFAULTS_BY_GUARANTEE:
+            if getattr(self, name) == BY_GUARANTEE:
+                object.__setattr__(self, name, exactly_once if self.exactly_once else at_least_once)
+        try:
+            offset_reset(self.auto_offset_reset)
+        except ValueError as error:
+            msg = f"auto_offset_reset {error}"
+            raise ConfigError(msg) from None
+        if self.exactly_once and self.commit_interval_ms >= self.transaction_timeout_ms:
+            msg = (
+                f"commit_interval_ms={self.commit_interval_ms} is not below "
+                f"transaction_timeout_ms={self.transaction_timeout_ms}: the broker would abort every transaction. "
+                "Commit more often, or raise transaction_timeout_ms."
+            )
+            raise ConfigError(msg)
+
+    @property
+    def exactly_once(self) -> bool:
+        """Whether commits are transactions."""
+        return self.processing_guarantee == "exactly_once_v2"
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> "StreamsConfig":

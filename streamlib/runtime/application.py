@@ -108,8 +108,12 @@ async def _open(
     stack.push_async_callback(global_tables.close)
     await global_tables.load(transport, admin, counts, listener)
     existing = await admin.partition_counts(None)
-    producer = ProducerHolder(transport.producer)
-    stack.push_async_callback(producer.close, deliver=False)
+    make_producer = transport.producer
+    if config.exactly_once:
+        transactional_id = f"{application_id}-{directory.process_id()}"
+        make_producer = partial(transport.producer, transactional_id, config.transaction_timeout_ms)
+    producer = ProducerHolder(make_producer, transactional=config.exactly_once)
+    stack.push_async_callback(producer.close)
     await producer.start()
     physical = partial(topology.physical_topic, application_id=application_id)
     collector = RecordCollector(producer, existing, physical, metrics)

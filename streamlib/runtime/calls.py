@@ -103,6 +103,10 @@ class Calls:
         self.holding = self.must_end and self.progress.rows > 0
         return not self.holding
 
+    def hold_all(self) -> None:
+        """Let a commit wait, if there can be calls at all."""
+        self.holding = bool(self._operators)
+
     def begin(self, function: Function, policy: CallPolicy, ended: Ended) -> None:
         """Call a function on the event loop.
 

@@ -1,25 +1,35 @@
-"""A commit: caches to stores, stores to changelogs, everything acknowledged, state applied, input offsets committed.
+"""A commit: caches to stores, stores to changelogs, everything acknowledged, input offsets committed, state applied.
 
-At-least-once, in this order: (1) flush the caches, whose updates go downstream and to the changelogs; (2) wait until
-the broker has everything; (3) commit the input offsets. A crash between (2) and (3) processes some records again.
+In this order: (1) flush the caches, whose updates go downstream and to the changelogs; (2) wait until the broker has
+everything; (3) commit the input offsets; (4) apply the rows to the engines.
 
-The engines lag behind: a task's rows and changelog offsets are applied in one atomic batch when there are many of them
-or the last batch was some seconds ago, since keys that change in every commit are then written once. An engine is
-always the fold of the changelog up to the offset it holds; a crash replays the rest, and closing a task applies it.
+At least once, (3) is a request of the group member. A crash between (2) and (3) processes some records again.
+
+Exactly once, all that was written since the last commit is one transaction, and (3) adds the offsets to it, under the
+group's generation at the assignment, and ends it. Every task that wrote anything has an offset in it, so the group's
+coordinator refuses the transaction of a worker whose tasks belong to others; nothing is written in between, so what it
+has accepted is whole (KIP-447). When a request fails the outcome may be unknown: nobody guesses. The producer is
+replaced, which ends the transaction one way or the other, the work is dropped, and the committed offsets tell.
+
+The engines lag behind: a task's rows and changelog offsets are applied in one atomic batch, at least once only when
+there are many of them or the last batch was some seconds ago, since keys that change in every commit are then written
+once. An engine is always the fold of what is committed in the changelog up to the offset it holds; a crash replays the
+rest, and closing a task applies it.
 
 Every large step gives the event loop its turn in between. Nothing is processed meanwhile.
 Source: TaskExecutor.commitOffsetsOrTransaction. Next: `worker`, which goes on.
 """
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from streamlib.clock import Clock
 from streamlib.record import TopicPartition
+from streamlib.runtime.failpoints import reached
 from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.task import Task
-from streamlib.transport.base import Admin, Consumer, OffsetAndMetadata
+from streamlib.transport.base import Admin, Consumer, GroupMetadata, OffsetAndMetadata
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +57,23 @@ class Committer:
         self._applied = clock.monotonic()
         self._pacing = pacing
 
-    async def commit(self, tasks: Collection[Task]) -> dict[TopicPartition, OffsetAndMetadata]:
+    async def commit(
+        self, tasks: Collection[Task], group: GroupMetadata | None
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
         """Commit what ``tasks`` have taken; returns the input offsets committed.
 
         Records with rows in asynchronous calls are left out. So are whole tasks where these would not come back: they
-        stand still until their calls have ended, and then want a commit.
+        stand still until their calls have ended, and then want a commit. In a transaction that holds for all tasks
+        together: none is committed while there are calls.
+
+        Args:
+            tasks: All that run.
+            group: The worker's place in the group when it was given these tasks.
 
         Raises:
-            DeliveryError: Something was not written: replace the producer, drop the work, restore the tasks.
-            CommitError: The group has moved on: drop the work; the tasks belong to others.
+            DeliveryError: Something was not written, or may not have been committed: replace the producer, drop the
+                work, restore the tasks.
+            CommitError: The group has moved on: likewise, and the tasks belong to others.
             BrokerUnavailableError: No answer yet: nothing is undone, commit again.
         """
         moved = [task for task in tasks if task.dirty]
@@ -63,23 +81,47 @@ class Committer:
             while self._flush(task):
                 await self._producer.current.drain()
                 await self._clock.sleep(0)
+        reached("after-send")
         acknowledged = await self._producer.current.flush()
+        reached("after-acks")
         for task in moved:
             if task.calls.settled():
                 task.acknowledged(acknowledged)
             else:
                 task.stores.acknowledged(acknowledged)  # its inputs stay where they are
-        moved = [task for task in moved if not task.calls.holding]
+        if self._producer.transactional:
+            if [task for task in tasks if not task.calls.settled()]:
+                for task in tasks:
+                    task.calls.hold_all()
+                return {}
+        else:
+            moved = [task for task in moved if not task.calls.holding]
         offsets = {tp: held for task in moved for tp, held in task.offsets().items()}
         if offsets:
-            await self._consumer.commit(offsets)
+            await self._commit(offsets, group)
         for task in moved:
             task.committed()
         overdue = self._clock.monotonic() - self._applied >= self._apply_interval
         if overdue:
             self._applied = self._clock.monotonic()
         await apply((task for task in tasks if overdue or not task.stores.may_lag(APPLY_ROWS)), self._clock)
+        if offsets:
+            await self._producer.begin()
         return offsets
+
+    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], group: GroupMetadata | None) -> None:
+        producer = self._producer.current
+        reached("before-offsets")
+        if not self._producer.transactional:
+            await self._consumer.commit(offsets)
+            reached("after-offsets")
+            return
+        assert group is not None, "tasks run only after an assignment"
+        await producer.send_offsets(offsets, group)
+        reached("after-offsets")
+        reached("before-end")
+        await producer.commit()
+        reached("after-end")
 
     def _flush(self, task: Task) -> bool:
         """Flush as much as the loop may be held for; whether more remains."""
@@ -94,9 +136,12 @@ class Committer:
 
 async def apply(tasks: Iterable[Task], clock: Clock) -> None:
     """Bring the engines of ``tasks``, which must be committed, up to their changelogs."""
+    reached("before-apply")
     for task in tasks:
         for _ in task.stores.apply():
+            reached("mid-apply")
             await clock.sleep(0)
+    reached("after-apply")
 
 
 class Purger:

@@ -1,8 +1,15 @@
-"""The worker's producer, shared by all its tasks and replaced by a new one after any error. Next: `commit`."""
+"""The worker's producer, shared by all its tasks and replaced by a new one after any error.
 
+Under exactly-once it is always inside a transaction, which the broker hears of with the first record. Next: `commit`.
+"""
+
+import logging
 from collections.abc import Callable
 
+from streamlib.errors import TransportError
 from streamlib.transport.base import Producer
+
+log = logging.getLogger(__name__)
 
 
 class ProducerHolder:
@@ -10,9 +17,11 @@ class ProducerHolder:
 
     Args:
         make: Makes a producer that is not started yet.
+        transactional: Whether it has a transactional id.
     """
 
-    def __init__(self, make: Callable[[], Producer]) -> None:
+    def __init__(self, make: Callable[[], Producer], *, transactional: bool = False) -> None:
+        self.transactional = transactional
         self._make = make
         self._producer: Producer | None = None
 
@@ -23,7 +32,7 @@ class ProducerHolder:
         return self._producer
 
     async def start(self) -> None:
-        """Make and start a producer.
+        """Make and start a producer; a transactional one ends what an earlier one with its id left open.
 
         Raises:
             BrokerUnavailableError: Nobody answers; safe to try again.
@@ -31,6 +40,16 @@ class ProducerHolder:
         producer = self._make()
         await producer.start()
         self._producer = producer
+        await self.begin()
+
+    async def begin(self) -> None:
+        """Go into the next transaction, if there are any.
+
+        Raises:
+            DeliveryError: The producer must be renewed.
+        """
+        if self.transactional:
+            await self.current.begin()
 
     async def renew(self) -> None:
         """Drop the producer with all it has not delivered, and start another one.
@@ -42,8 +61,16 @@ class ProducerHolder:
             await self._producer.kill()
         await self.start()
 
-    async def close(self, *, deliver: bool) -> None:
-        """Disconnect, after delivering what was appended or at once."""
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            await (producer.close() if deliver else producer.kill())
+    async def close(self) -> None:
+        """Disconnect without delivering what was appended; an open transaction is aborted, if the broker answers."""
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        if not self.transactional:
+            await producer.kill()
+            return
+        try:
+            await producer.close()
+        except TransportError as error:
+            log.warning("the last transaction is left to its timeout: %s", error)
+            await producer.kill()

@@ -18,9 +18,12 @@ from typing import Any, Protocol
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
 from streamlib.errors import BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError, TaskCorruptedError
+from streamlib.offset_reset import offset_reset
 from streamlib.record import FetchedBatch, TopicPartition
+from streamlib.runtime.failpoints import reached
 from streamlib.runtime.offset_metadata import Position, decode_position
 from streamlib.runtime.rarely import Rarely
+from streamlib.runtime.starting_offsets import starting_offsets
 from streamlib.runtime.task import Task
 from streamlib.transport.base import Admin, Consumer, OffsetAndMetadata, Transport
 
@@ -99,6 +102,7 @@ class Restorer:
             MissingTopicError: An input or a changelog does not exist.
             TaskCorruptedError: Local state lies outside its changelog; ``task`` names it.
             OffsetOutOfRangeError: Committed input offsets lie outside the log, and the policy is to fail.
+            ConfigError: An input has no committed offset, and needs one.
         """
         left = list(tasks)
         misses = 0
@@ -124,13 +128,20 @@ class Restorer:
         end = await self._admin.end_offsets(inputs)
         positions: Positions = {}
         processed: dict[TopicPartition, int] = {}
+        anywhere = offset_reset(self._config.auto_offset_reset)
+        resets = {
+            tp: anywhere if queue.source.offset_reset is None else queue.source.offset_reset
+            for task in tasks
+            for tp, queue in task.queues.items()
+            if committed[tp] is None
+        }
+        starts = await starting_offsets(resets, self._admin, self._clock.time_ms(), first, end)
         for task in tasks:
-            for tp, queue in task.queues.items():
+            for tp in task.queues:
                 held = committed[tp]
                 if held is None:
                     processed[tp] = first[tp]
-                    reset = queue.source.offset_reset or self._config.auto_offset_reset
-                    positions[tp] = Position(first[tp] if reset == "earliest" else end[tp])
+                    positions[tp] = Position(starts[tp])
                 else:
                     offset = self._inside_log(tp, held, first[tp], end[tp])
                     positions[tp] = decode_position(offset, held.metadata)
@@ -198,6 +209,7 @@ class Restorer:
             count = bisect_left(batch.offsets, changelog.end)
         stores.restore(changelog.store, batch.keys[:count], batch.values[:count], batch.timestamps[:count])
         changelog.next_offset = min(batch.next_offset, changelog.end)
+        reached("mid-restore")
         if stores.stores[changelog.store].pending_rows >= APPLY_ROWS:
             await self._apply(changelog)
         await self._clock.sleep(0)

@@ -176,7 +176,8 @@ class Task:
         self.stores = stores
         self.calls = context.calls
         self.load = pipeline.load
-        self.calls.connect(pipeline.awaiting, must_end=pipeline.commits_wait)
+        must_end = pipeline.commits_wait or context.config.exactly_once
+        self.calls.connect(pipeline.awaiting, must_end=must_end)
         self.state = TaskState.CREATED
         self._inputs = inputs
         self._pipeline = pipeline
@@ -211,6 +212,7 @@ class Task:
             self.calls.progress.start(tp, position.offset, position.partition_time_ms)
         self._pipeline.init()
         self.stores.log()
+        self._wrote = bool(self.stores.pending_rows)  # user code may have
 
     @property
     def tables(self) -> Mapping[str, TableRows]:

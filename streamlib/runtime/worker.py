@@ -28,6 +28,7 @@ from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.assignment import Assignment
 from streamlib.runtime.commit import Committer, Purger, apply
+from streamlib.runtime.failpoints import reached
 from streamlib.runtime.outage import Outage
 from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.producer_holder import ProducerHolder
@@ -122,6 +123,7 @@ class Worker:
 
     async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Commit and stand still until the group has decided."""
+        reached("in-revoked")
         self._epoch += 1
         self._rebalancing = True
         self._assigned = None  # a decision that was not carried out yet is void
@@ -130,6 +132,9 @@ class Worker:
             try:
                 async with asyncio.timeout(self._config.rebalance_timeout_ms / 2000):
                     await self._settle(self._config.rebalance_timeout_ms / 4000)
+                if self._config.exactly_once and any(task.dirty for task in self.manager.running()):
+                    # Some calls have not ended. The transaction has rows of tasks that may leave: nothing of it counts.
+                    self._drop_work()
             except Exception as error:  # must not raise into the group's machinery; the work is done again
                 log.warning("could not commit before a rebalance, uncommitted work is dropped: %s", error)
                 self._drop_work()
@@ -137,6 +142,7 @@ class Worker:
 
     async def on_assigned(self, partitions: Collection[TopicPartition], group: GroupMetadata) -> None:
         """Take note; the loop makes the tasks."""
+        reached("in-assigned")
         self._epoch += 1
         self._assigned = Assignment.of(partitions, self.manager.factory, group)
         self._rebalancing = False
@@ -180,6 +186,7 @@ class Worker:
                 continue
             except BrokerUnavailableError as error:
                 # Nothing to drop: what was appended is still on its way, and the next commit commits what was taken.
+                # A transaction may run out of time meanwhile; then that commit is refused.
                 await self._outage.goes_on(error)
             except (DeliveryError, CommitError) as error:
                 await self._start_over(error)
@@ -226,6 +233,7 @@ class Worker:
         """Close the tasks; uncommitted work is dropped."""
         for background in list(self._background):
             await cancelled(background)
+        reached("during-close")
         await self.manager.close(CANCEL_SECONDS)
 
     async def _turn(self) -> None:
@@ -237,6 +245,7 @@ class Worker:
             if self._assigned is not None:
                 assigned, self._assigned = self._assigned, None
                 await self.manager.take(assigned)
+                reached("after-assigned")
             if not self._rebalancing:  # else the group may give the tasks away
                 self.manager.restore()
             if self._commit_is_due():
@@ -349,8 +358,11 @@ class Worker:
         return any(fired)
 
     def _commit_is_due(self) -> bool:
+        running = self.manager.running()
+        if self._config.exactly_once and any(task.calls.holding for task in running):
+            return not self._calling()  # they all wait for one commit
         overdue = self._clock.monotonic() - self._last_commit >= self._config.commit_interval_ms / 1000
-        return overdue or any(task.commit_requested for task in self.manager.running())
+        return overdue or any(task.commit_requested for task in running)
 
     def _ready(self, task: Task) -> bool:
         return task.ready(self._consumer.lag, self._clock.time_ms(), self._config.max_task_idle_ms)
@@ -368,7 +380,7 @@ class Worker:
     async def _commit(self) -> None:
         if self._dropped:
             return
-        offsets = await self._committer.commit(self.manager.running())
+        offsets = await self._committer.commit(self.manager.running(), self.manager.group)
         self._last_commit = self._clock.monotonic()
         self._purger.committed(offsets)
         if self._purger.due():

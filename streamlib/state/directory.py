@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import uuid
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from streamlib.state.memory import MemoryEngine
 from streamlib.state.rocksdb import RocksEngine, RocksMemory
 
 LOCK_FILE = ".lock"
+PROCESS_FILE = "process.id"
 
 GLOBAL = "global"
 """In place of a task id: the directory of the global tables."""
@@ -49,6 +51,27 @@ class StateDirectory:
         for directory in (state_dir, path):
             _make_private(directory)
         return cls(path, memory, _lock(path))
+
+    def process_id(self) -> str:
+        """The name of whoever uses this directory, the same after a restart; made at the first call.
+
+        Raises:
+            StateStoreError: It cannot be written.
+        """
+        file = self.path / PROCESS_FILE
+        try:
+            if not file.exists():
+                draft = self.path / f"{PROCESS_FILE}.new"
+                draft.write_text(f"{uuid.uuid4()}\n")
+                draft.chmod(0o600)
+                draft.replace(file)
+            return str(uuid.UUID(file.read_text().strip()))
+        except OSError as error:
+            msg = f"cannot keep this worker's process id in {file}: {error.strerror}"
+            raise StateStoreError(msg) from error
+        except ValueError as error:
+            msg = f"{file} holds no process id: delete it, and the next start makes another one"
+            raise StateStoreError(msg) from error
 
     def task_path(self, task_id: str) -> Path:
         """Where a task's persistent stores live, e.g. for task id ``0_3``; need not exist."""

@@ -1,8 +1,8 @@
 """The port to a broker: Protocols over bytes, implemented by `kafka`, `local` and `memory`.
 
 Everything a worker asks of a broker is here, and nothing else. One conformance suite (tests/transport) runs over all
-implementations. Every method that talks to a broker may raise `BrokerUnavailableError`, which is safe to try again;
-everything else it raises is named in its docstring.
+implementations. Every method that talks to a broker may raise `BrokerUnavailableError`, which is safe to try again, and
+`AuthorizationError` for a missing permission; everything else it raises is named in its docstring.
 
 Next: `runtime/worker`, which polls; `runtime/record_collector`, which produces; `runtime/commit`.
 """
@@ -322,8 +322,13 @@ class Transport(Protocol):
     def consumer(self, group: GroupOptions | None = None, isolation: IsolationLevel = "read_committed") -> Consumer:
         """A consumer: a member of ``group``, or one that reads what it is told."""
 
-    def producer(self, transactional_id: str | None = None) -> Producer:
-        """An idempotent producer, or a transactional one."""
+    def producer(self, transactional_id: str | None = None, transaction_timeout_ms: int = 10_000) -> Producer:
+        """An idempotent producer, or a transactional one.
+
+        Args:
+            transactional_id: Fences older producers of the same id; None for no transactions.
+            transaction_timeout_ms: The broker aborts a transaction that is open for longer, and fences its producer.
+        """
 
     async def admin(self) -> Admin:
         """A connected admin."""

@@ -19,12 +19,11 @@ class MemoryBroker(Broker):
 
     Args:
         clock: The broker's own time: sessions and transactions expire by it.
-        transaction_timeout_ms: How long a transaction may stay open.
     """
 
-    def __init__(self, clock: Clock | None = None, transaction_timeout_ms: int = 60_000) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
         store = Store(None)
-        super().__init__(clock or SystemClock(), transaction_timeout_ms, store=store)
+        super().__init__(clock or SystemClock(), store=store)
         self._clients = 0
         weakref.finalize(self, store.database.close)
 
@@ -70,9 +69,9 @@ class MemoryTransport:
         self._consumers.append(made)
         return made
 
-    def producer(self, transactional_id: str | None = None) -> Producer:
+    def producer(self, transactional_id: str | None = None, transaction_timeout_ms: int = 10_000) -> Producer:
         """An idempotent producer, or a transactional one."""
-        made = EmbeddedProducer(self.broker, self._clock, transactional_id)
+        made = EmbeddedProducer(self.broker, self._clock, transactional_id, transaction_timeout_ms)
         self._producers.append(made)
         return made
 

@@ -23,11 +23,13 @@ class Application:
 
     Attributes:
         state_dir: Each worker gets a folder of its own below it.
+        guarantee: The processing guarantee of its workers.
     """
 
-    def __init__(self, broker: MemoryBroker, state_dir: Path) -> None:
+    def __init__(self, broker: MemoryBroker, state_dir: Path, guarantee: str) -> None:
         self.broker = broker
         self.state_dir = state_dir
+        self.guarantee = guarantee
         self._partitioner = Partitioner()
 
     def transport(self) -> Transport:
@@ -83,7 +85,12 @@ class Application:
         return sum(ends[tp] - committed[tp].offset for tp in tps if tp in committed)
 
     def streams(self, topology: Topology, *, worker: str = "w0", **settings: Any) -> KafkaStreams:
-        defaults = {"commit_interval_ms": 50, "state_dir": self.state_dir / worker}
+        defaults = {
+            "commit_interval_ms": 50,
+            "state_dir": self.state_dir / worker,
+            "processing_guarantee": self.guarantee,
+            "transaction_timeout_ms": max(10_000, 2 * settings.get("commit_interval_ms", 0)),
+        }
         return KafkaStreams(topology, {**defaults, **settings}, transport=self.transport())
 
     async def drained(self, streams: KafkaStreams, *topics: str, seconds: float = 20) -> None:
@@ -121,6 +128,6 @@ async def read_all(transport: Transport, topic: str) -> list[RecordBatch]:
     return batches
 
 
-@pytest.fixture
-async def app(tmp_path: Path) -> Application:
-    return Application(MemoryBroker(), tmp_path)
+@pytest.fixture(params=["at_least_once", "exactly_once_v2"])
+async def app(request: pytest.FixtureRequest, tmp_path: Path) -> Application:
+    return Application(MemoryBroker(), tmp_path, request.param)

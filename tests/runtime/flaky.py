@@ -76,8 +76,8 @@ class FlakyTransport:
         kind = "reader" if group is None else "member"
         return _Flaky(kind, self._real.consumer(group, isolation), self._faults)
 
-    def producer(self, transactional_id: str | None = None) -> Any:
-        return _Flaky("producer", self._real.producer(transactional_id), self._faults)
+    def producer(self, transactional_id: str | None = None, transaction_timeout_ms: int = 10_000) -> Any:
+        return _Flaky("producer", self._real.producer(transactional_id, transaction_timeout_ms), self._faults)
 
     async def admin(self) -> Any:
         admin = await _Flaky("transport", self._real, self._faults).admin()

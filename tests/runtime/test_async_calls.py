@@ -232,6 +232,7 @@ async def test_a_stop_waits_for_calls_and_commits_what_they_gave(app: Applicatio
     assert await app.lag("calls", ["in"]) == 0
 
 
+@pytest.mark.parametrize("app", ["at_least_once"], indirect=True)
 async def test_a_stop_leaves_calls_uncommitted_when_they_outlast_it(app: Application) -> None:
     gate = Gate()
     gate.let_go("0", "1", "3")
@@ -244,6 +245,7 @@ async def test_a_stop_leaves_calls_uncommitted_when_they_outlast_it(app: Applica
     assert sorted(gate.cancelled) == ["2", "4", "5"]
 
 
+@pytest.mark.parametrize("app", ["at_least_once"], indirect=True)
 async def test_calls_go_on_when_a_rebalance_leaves_their_task_where_it_is(app: Application) -> None:
     gate = Gate()
     await app.create(2, "in", "out")
@@ -293,6 +295,7 @@ async def test_a_rebalance_waits_for_calls_that_end_in_time(app: Application) ->
     assert len(begun) == 20
 
 
+@pytest.mark.parametrize("app", ["at_least_once"], indirect=True)
 @pytest.mark.parametrize("cache", [0, 1 << 20])
 async def test_a_commit_waits_for_calls_behind_a_store_since_their_rows_would_not_come_back(
     app: Application, cache: int
@@ -351,6 +354,7 @@ async def test_failing_calls_are_left_out_and_counted_when_the_policy_is_to_skip
     assert streams.metrics.total("dropped_records_total", reason="processing-error") == 1
 
 
+@pytest.mark.parametrize("app", ["at_least_once"], indirect=True)
 async def test_several_inputs_are_committed_each_up_to_its_own_first_call(app: Application) -> None:
     gate = Gate()
     builder = StreamsBuilder("calls")

@@ -49,7 +49,12 @@ class Hasty(Impatient):
 
 
 def flaky(app, faults: Faults, **settings) -> KafkaStreams:
-    pairs = {"commit_interval_ms": 50, "state_dir": app.state_dir / "flaky", **settings}
+    pairs = {
+        "commit_interval_ms": 50,
+        "state_dir": app.state_dir / "flaky",
+        "processing_guarantee": app.guarantee,
+        **settings,
+    }
     return KafkaStreams(counting(), pairs, transport=FlakyTransport(app.transport(), faults), clock=Impatient())
 
 
@@ -121,8 +126,16 @@ async def test_every_record_counts_once_when_the_broker_does_not_answer_for_a_wh
 
 
 @pytest.mark.parametrize(
-    ("call", "error"),
-    [("producer.flush", DeliveryError("refused")), ("member.commit", CommitError("the group has moved on"))],
+    ("app", "call", "error"),
+    [
+        ("at_least_once", "producer.flush", DeliveryError("refused")),
+        ("at_least_once", "member.commit", CommitError("the group has moved on")),
+        ("exactly_once_v2", "producer.flush", DeliveryError("refused")),
+        ("exactly_once_v2", "producer.send_offsets", CommitError("the group has moved on")),
+        ("exactly_once_v2", "producer.commit", DeliveryError("no answer")),
+        ("exactly_once_v2", "producer.begin", DeliveryError("no answer")),
+    ],
+    indirect=["app"],
 )
 @pytest.mark.parametrize("after", [False, True])
 async def test_no_record_is_lost_when_a_record_or_a_commit_is_refused(

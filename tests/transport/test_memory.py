@@ -20,7 +20,7 @@ def clock(new_clock):
 
 @pytest.fixture
 async def broker(clock):
-    made = MemoryBroker(clock, transaction_timeout_ms=10_000)
+    made = MemoryBroker(clock)
     admin = await MemoryTransport(made, clock).admin()
     await admin.create_topics([TopicSpec("t", 2)])
     return made

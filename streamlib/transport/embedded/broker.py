@@ -63,7 +63,6 @@ class Broker:
 
     Args:
         clock: The broker's time: sessions and transactions expire by it.
-        transaction_timeout_ms: How long a transaction may stay open.
         executor: One thread that runs all jobs; None runs them at once, where they are asked for.
         lock: What members of groups must take.
         store: The database, if it is open already.
@@ -72,7 +71,6 @@ class Broker:
     def __init__(
         self,
         clock: Clock,
-        transaction_timeout_ms: int,
         executor: Executor | None = None,
         lock: WorkerLock | None = None,
         store: Store | None = None,
@@ -82,7 +80,6 @@ class Broker:
         self.written = Pulse()
         self.changed = Pulse()
         self.max_message_bytes: dict[str, int] = {}
-        self._transaction_timeout_ms = transaction_timeout_ms
         self._executor = executor
         self._store = store
         self._groups: dict[str, Group] = {}
@@ -131,10 +128,6 @@ class Broker:
         done = await self._run(run)
         self.written.ring()
         return done
-
-    def transaction_expiry_ms(self) -> int:
-        """When a transaction begun now runs out of time."""
-        return self.clock.time_ms() + self._transaction_timeout_ms
 
     async def abort_overdue(self) -> None:
         """Abort transactions that have run out of time."""

@@ -54,12 +54,16 @@ class EmbeddedProducer:
         broker: Where to write.
         clock: This process's time.
         transactional_id: Fences older producers of the same id.
+        transaction_timeout_ms: The broker aborts a transaction that is open for longer.
     """
 
-    def __init__(self, broker: Broker, clock: Clock, transactional_id: str | None) -> None:
+    def __init__(
+        self, broker: Broker, clock: Clock, transactional_id: str | None, transaction_timeout_ms: int = 10_000
+    ) -> None:
         self._broker = broker
         self._clock = clock
         self._transactional_id = transactional_id
+        self._transaction_timeout_ms = transaction_timeout_ms
         self._epoch = -1
         self._in_transaction = False
         self._dead = False
@@ -219,7 +223,8 @@ class EmbeddedProducer:
 
     def _open(self, store: Store) -> int:
         assert self._transactional_id is not None, "send_offsets() needs a producer with a transactional id"
-        return store.transactions.open(self._transactional_id, self._epoch, self._broker.transaction_expiry_ms())
+        expires_ms = self._broker.clock.time_ms() + self._transaction_timeout_ms
+        return store.transactions.open(self._transactional_id, self._epoch, expires_ms)
 
     def _refuse_after_failure(self) -> None:
         if self._failure is not None:

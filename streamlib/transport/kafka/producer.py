@@ -38,7 +38,6 @@ MAX_REQUEST_SIZE = 1024 * 1024
 BATCH_SIZE = 256 * 1024
 BUFFER_BYTES = 32 * 1024 * 1024
 LINGER_S = 0.005
-TRANSACTION_TIMEOUT_MS = 10_000
 RETRY_BACKOFF_MS = 50
 START_TIMEOUT_S = 15.0
 MISSES_UNTIL_MISSING = 20
@@ -75,6 +74,7 @@ class KafkaProducer:
     Args:
         connection: How to reach the cluster.
         transactional_id: Fences older producers of the same id; None for no transactions.
+        transaction_timeout_ms: The broker aborts a transaction that is open for longer.
         max_request_size: Size in bytes of the largest record.
 
     Raises:
@@ -82,13 +82,19 @@ class KafkaProducer:
     """
 
     def __init__(
-        self, connection: Connection, transactional_id: str | None, *, max_request_size: int = MAX_REQUEST_SIZE
+        self,
+        connection: Connection,
+        transactional_id: str | None,
+        *,
+        transaction_timeout_ms: int = 10_000,
+        max_request_size: int = MAX_REQUEST_SIZE,
     ) -> None:
         if transactional_id is not None and not __debug__:
             msg = "transactions need Python's assert statements: run without -O and without PYTHONOPTIMIZE"
             raise ConfigError(msg)
         self._connection = connection
         self._transactional_id = transactional_id
+        self._transaction_timeout_ms = transaction_timeout_ms
         self._max_request_size = max_request_size
         self._alive = False
         self._open: dict[TopicPartition, OpenBatch] = {}
@@ -113,7 +119,7 @@ class KafkaProducer:
         self._loop = asyncio.get_running_loop()
         self._client = KafkaClient(self._connection, retry_backoff_ms=RETRY_BACKOFF_MS)
         await self._client.start()
-        timeout_ms = NO_TIMEOUT_MS if self._transactional_id is None else TRANSACTION_TIMEOUT_MS
+        timeout_ms = NO_TIMEOUT_MS if self._transactional_id is None else self._transaction_timeout_ms
         self._manager = TransactionManager(self._transactional_id, timeout_ms)
         self._accumulator = Accumulator(
             self._client.cluster, BATCH_SIZE, NO_COMPRESSION, DELIVERY_TIMEOUT_S, txn_manager=self._manager

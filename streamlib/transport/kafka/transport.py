@@ -65,13 +65,18 @@ class KafkaTransport:
         """A consumer: a member of ``group``, or one that reads what it is told."""
         return KafkaConsumer(self._connection, group, isolation)
 
-    def producer(self, transactional_id: str | None = None) -> Producer:
+    def producer(self, transactional_id: str | None = None, transaction_timeout_ms: int = 10_000) -> Producer:
         """An idempotent producer, or a transactional one.
 
         Raises:
             ConfigError: A transactional one under ``python -O``.
         """
-        return KafkaProducer(self._connection, transactional_id, max_request_size=self._max_request_size)
+        return KafkaProducer(
+            self._connection,
+            transactional_id,
+            transaction_timeout_ms=transaction_timeout_ms,
+            max_request_size=self._max_request_size,
+        )
 
     async def admin(self) -> Admin:
         """A connected admin.

@@ -28,14 +28,13 @@ class LocalTransport:
     Args:
         directory: Made when missing; holds everything. It must be on a local disk, not on a network share.
         clock: Time.
-        transaction_timeout_ms: How long a transaction may stay open before another process may abort it.
     """
 
-    def __init__(self, directory: Path, clock: Clock | None = None, transaction_timeout_ms: int = 60_000) -> None:
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
         self._directory = directory
         self._clock = clock or SystemClock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-broker")
-        self._broker = Broker(self._clock, transaction_timeout_ms, self._thread, DirectoryLock(directory))
+        self._broker = Broker(self._clock, self._thread, DirectoryLock(directory))
         self._clients = 0
 
     @property
@@ -81,9 +80,9 @@ class LocalTransport:
         client_id = f"process-{os.getpid()}-{self._clients}"
         return EmbeddedConsumer(self._broker, self._clock, isolation, group, client_id)
 
-    def producer(self, transactional_id: str | None = None) -> Producer:
+    def producer(self, transactional_id: str | None = None, transaction_timeout_ms: int = 10_000) -> Producer:
         """An idempotent producer, or a transactional one."""
-        return EmbeddedProducer(self._broker, self._clock, transactional_id)
+        return EmbeddedProducer(self._broker, self._clock, transactional_id, transaction_timeout_ms)
 
     async def admin(self) -> Admin:
         """An admin."""
