@@ -116,6 +116,7 @@ class Cluster:
         consumer: Any = AIOKafkaConsumer(
             bootstrap_servers=self.address,
             enable_auto_commit=False,
+            isolation_level="read_committed",
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=8 * BATCH_BYTES,
             check_crcs=False,

@@ -23,9 +23,9 @@ from benchmarks.generate import Dataset
 from benchmarks.measure import Input, Outcome, Run
 from benchmarks.report import line, table, write_json
 from benchmarks.systems import PEERS, make_system
-from benchmarks.systems.base import ALL_WORKLOADS, Job, System
+from benchmarks.systems.base import ALL_WORKLOADS, EXACTLY_ONCE, EXACTLY_ONCE_WORKLOADS, Job, System
 
-WORKLOADS = (*ALL_WORKLOADS, "consume-produce")
+WORKLOADS = (*ALL_WORKLOADS, *EXACTLY_ONCE_WORKLOADS, "consume-produce")
 CAPS = {"quix": 300_000, "faust": 50_000}
 
 
@@ -56,7 +56,14 @@ class Comparison:
         self, cluster: Cluster, system: System, workload: str, source: Input, number: int, folder: Path
     ) -> None:
         application_id = f"bench-{system.name}-{uuid.uuid4().hex[:8]}"
-        job = Job(workload, application_id, cluster.address, self.options.partitions, folder / application_id)
+        job = Job(
+            workload.removesuffix(EXACTLY_ONCE),
+            application_id,
+            cluster.address,
+            self.options.partitions,
+            folder / application_id,
+            workload.endswith(EXACTLY_ONCE),
+        )
         job.folder.mkdir()
         records = min(self.options.records, self.options.cap.get(system.name, self.options.records))
         try:
@@ -73,7 +80,8 @@ class Comparison:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description="Measure streamlib and peers.")
-    parser.add_argument("--workloads", type=_names(WORKLOADS), default=list(WORKLOADS), help=",".join(WORKLOADS))
+    usual = [*ALL_WORKLOADS, "consume-produce"]
+    parser.add_argument("--workloads", type=_names(WORKLOADS), default=usual, help=",".join(WORKLOADS))
     parser.add_argument(
         "--peers", type=_names(PEERS), default=list(PEERS), help=f"{','.join(PEERS)}, or an empty string"
     )

@@ -149,7 +149,7 @@ class Run:
                 await self._cluster.delete_topics_with(job.application_id)
             shutil.rmtree(job.folder, ignore_errors=True)
         return Outcome(
-            workload=job.workload,
+            workload=job.label,
             system=self._system.name,
             round=round_number,
             peak_rss_bytes=peak,

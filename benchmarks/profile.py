@@ -16,7 +16,7 @@ from benchmarks.broker import Cluster, make_broker
 from benchmarks.generate import Dataset
 from benchmarks.measure import Input, Outcome, Run
 from benchmarks.report import line
-from benchmarks.systems.base import ALL_WORKLOADS, Job
+from benchmarks.systems.base import ALL_WORKLOADS, EXACTLY_ONCE, EXACTLY_ONCE_WORKLOADS, Job
 from benchmarks.systems.streamlib import Streamlib
 
 
@@ -32,7 +32,8 @@ class ProfiledStreamlib(Streamlib):
 
 
 async def _run(options: argparse.Namespace, broker: str, folder: Path, stats: Path) -> Outcome:
-    job = Job(options.workload, "bench-profile", broker, options.partitions, folder / "job")
+    workload, exactly_once = options.workload.removesuffix(EXACTLY_ONCE), options.workload.endswith(EXACTLY_ONCE)
+    job = Job(workload, "bench-profile", broker, options.partitions, folder / "job", exactly_once)
     job.folder.mkdir()
     data = Dataset(options.records, keys=options.keys, partitions=options.partitions, seed=1)
     async with Cluster(broker, options.partitions) as cluster:
@@ -42,7 +43,7 @@ async def _run(options: argparse.Namespace, broker: str, folder: Path, stats: Pa
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one workload and print the functions that took the most time."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description="Profile one workload.")
-    parser.add_argument("workload", choices=ALL_WORKLOADS)
+    parser.add_argument("workload", choices=(*ALL_WORKLOADS, *EXACTLY_ONCE_WORKLOADS))
     parser.add_argument("--records", type=int, default=500_000)
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--partitions", type=int, default=4)

@@ -10,11 +10,18 @@ PYTHON_WORKLOADS = ("map", "count", "window", "repartition", "table-join")
 ALL_WORKLOADS = (*PYTHON_WORKLOADS, "stream-join", "session", "foreign-key-join")
 
 
+EXACTLY_ONCE = "-exactly-once"
+EXACTLY_ONCE_WORKLOADS = tuple(f"{name}{EXACTLY_ONCE}" for name in ("map", "count", "window"))
+"""The same under exactly_once_v2 with commits every 100 ms, as it is by default."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One run of one workload by one system.
 
     Attributes:
+        workload: What it does, without the guarantee.
+        exactly_once: Whether it commits in transactions.
         application_id: Names the consumer group and is part of every topic name of this run.
         folder: State and logs, deleted after the run.
     """
@@ -24,6 +31,20 @@ class Job:
     broker: str
     partitions: int
     folder: Path
+    exactly_once: bool = False
+
+    @property
+    def label(self) -> str:
+        """The workload as the command line and the results name it."""
+        return self.workload + EXACTLY_ONCE * self.exactly_once
+
+    @property
+    def commit_interval_ms(self) -> int:
+        return 100 if self.exactly_once else 1000
+
+    @property
+    def guarantee(self) -> str:
+        return "exactly_once_v2" if self.exactly_once else "at_least_once"
 
     @property
     def input_topic(self) -> str:
@@ -40,7 +61,8 @@ class Job:
     def arguments(self) -> list[str]:
         """For the programs in `peers`, all of which take these in this order."""
         topics = [self.input_topic, self.output_topic, self.table_topic]
-        return [self.workload, self.broker, self.application_id, *topics, str(self.folder), str(self.partitions)]
+        settings = [str(self.folder), str(self.partitions), self.guarantee]
+        return [self.workload, self.broker, self.application_id, *topics, *settings]
 
 
 class System(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.systems.base import ALL_WORKLOADS, Job
+from benchmarks.systems.base import ALL_WORKLOADS, EXACTLY_ONCE_WORKLOADS, Job
 from streamlib.testing.kafka_jars import find_java
 
 SOURCE = Path(__file__).parents[1] / "peers" / "kafka_streams"
@@ -19,7 +19,7 @@ class KafkaStreams:
     """One stream thread in a JVM of 1 GB heap with its default JIT and collector."""
 
     name = "kafka-streams"
-    workloads = ALL_WORKLOADS
+    workloads = (*ALL_WORKLOADS, *EXACTLY_ONCE_WORKLOADS)
     note = "one stream thread, -Xmx1g, max.poll.records 10,000, batch.size 1 MiB, JSON by Jackson with Blackbird"
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ import org.apache.kafka.streams.kstream.WindowedSerdes;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.WindowStore;
 
-/** The workloads in Kafka Streams: one stream thread, at-least-once, 1 s commits, RocksDB with changelogs. */
+/** The workloads in Kafka Streams: one stream thread, RocksDB with changelogs; commits every second, or 100 ms. */
 public final class Main {
     record Event(String user, String page, long amount, long seq, String kind) { }
 
@@ -42,11 +42,11 @@ public final class Main {
 
     private Main() { }
 
-    /** Arguments: workload, broker, application id, input, output and table topic, state folder. */
+    /** Arguments: workload, broker, application id, three topics (in, out, table), state folder, partitions, guarantee. */
     public static void main(final String[] args) throws InterruptedException {
         final StreamsBuilder builder = new StreamsBuilder();
         build(builder, args[0], args[3], args[4], args[5]);
-        final KafkaStreams streams = new KafkaStreams(builder.build(), properties(args[1], args[2], args[6]));
+        final KafkaStreams streams = new KafkaStreams(builder.build(), properties(args[1], args[2], args[6], args[8]));
         final CountDownLatch stopped = new CountDownLatch(1);
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             streams.close(Duration.ofSeconds(20));
@@ -131,13 +131,16 @@ public final class Main {
         }
     }
 
-    private static Properties properties(final String broker, final String applicationId, final String stateDir) {
+    private static Properties properties(
+            final String broker, final String applicationId, final String stateDir, final String guarantee) {
         final Properties properties = new Properties();
         properties.put(StreamsConfig.APPLICATION_ID_CONFIG, applicationId);
         properties.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, broker);
         properties.put(StreamsConfig.STATE_DIR_CONFIG, stateDir);
         properties.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
-        properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1000);
+        final boolean exactlyOnce = guarantee.equals(StreamsConfig.EXACTLY_ONCE_V2);
+        properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, guarantee);
+        properties.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, exactlyOnce ? 100 : 1000);
         properties.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.AT_LEAST_ONCE);
         properties.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         properties.put(StreamsConfig.consumerPrefix(ConsumerConfig.MAX_POLL_RECORDS_CONFIG), 10_000);
