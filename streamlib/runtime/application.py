@@ -22,6 +22,7 @@ from streamlib.metrics import Metrics
 from streamlib.runtime.assignment_codec import SubscriptionData, SubtopologyData
 from streamlib.runtime.assignor import TaskAssignor
 from streamlib.runtime.commit import Committer, Purger
+from streamlib.runtime.exactly_once import check_transactions
 from streamlib.runtime.global_tables import GlobalTables
 from streamlib.runtime.internal_topics import ensure_topics, wanted_topics
 from streamlib.runtime.pacing import Pacing
@@ -91,6 +92,7 @@ async def _open(
 ) -> Worker:
     """Open everything in order; ``stack`` closes it, also after half of it."""
     application_id = config.application_id
+    check_transactions(topology, config)
     await transport.start()
     stack.push_async_callback(transport.close)
     admin = await transport.admin()

@@ -188,6 +188,12 @@ class Calls:
         return longest * (1 - CHANCE_SHARE * chance) / 1000
 
 
+def longest_ms(policy: CallPolicy) -> int:
+    """How long a call can take, with all its retries."""
+    pauses = sum(min(policy.backoff_ms << min(failed, 30), BACKOFF_MAX_MS) for failed in range(policy.retries))
+    return (policy.retries + 1) * policy.timeout_ms + pauses
+
+
 async def _attempt(function: Function, timeout_ms: int) -> Any:
     limit = asyncio.timeout(timeout_ms / 1000)
     try:

@@ -89,7 +89,7 @@ class Application:
             "commit_interval_ms": 50,
             "state_dir": self.state_dir / worker,
             "processing_guarantee": self.guarantee,
-            "transaction_timeout_ms": max(10_000, 2 * settings.get("commit_interval_ms", 0)),
+            "transaction_timeout_ms": max(40_000, 2 * settings.get("commit_interval_ms", 0)),
         }
         return KafkaStreams(topology, {**defaults, **settings}, transport=self.transport())
 

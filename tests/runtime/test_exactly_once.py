@@ -1,6 +1,8 @@
 """What a worker promises under exactly_once_v2: all of a commit or nothing of it, and little to read again."""
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -241,6 +243,37 @@ async def test_calls_under_way_at_a_rebalance_leave_nothing_of_their_transaction
 async def test_a_commit_interval_that_no_transaction_lasts_is_refused(app: Application) -> None:
     with pytest.raises(ConfigError, match="is not below transaction_timeout_ms=5000"):
         app.streams(counting(), commit_interval_ms=6_000, transaction_timeout_ms=5_000)
+
+
+async def test_calls_that_no_transaction_lasts_for_are_refused(app: Application) -> None:
+    async def call(value: str) -> str:
+        return value
+
+    builder = StreamsBuilder("calls")
+    builder.stream("in", **TEXT).map_values_async(
+        call, name="ask", timeout=timedelta(seconds=4), retries=2, backoff=timedelta(milliseconds=200)
+    ).to("out")
+    await app.create(1, "in", "out")
+    with pytest.raises(ConfigError, match=r"calls of ask may take 12600 ms .* above 12700"):
+        await app.run(builder.build(), "in", commit_interval_ms=100, transaction_timeout_ms=12_700)
+    await app.run(builder.build(), "in", commit_interval_ms=100, transaction_timeout_ms=12_701)
+
+
+def test_a_worker_without_asserts_is_refused(app: Application) -> None:
+    program = """
+import asyncio
+from streamlib import KafkaStreams, StreamsBuilder
+builder = StreamsBuilder("words")
+builder.stream("in").to("out")
+async def main():
+    async with KafkaStreams(builder.build(), {"processing_guarantee": "exactly_once_v2"}, broker="local:nowhere"):
+        pass
+asyncio.run(main())
+"""
+    del app
+    told = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, check=False)
+    assert told.returncode != 0
+    assert "exactly_once_v2 needs Python's assert statements" in told.stderr
 
 
 async def test_the_transactional_id_stays_with_the_state_directory(app: Application) -> None:
