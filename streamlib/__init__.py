@@ -1,7 +1,10 @@
 """Kafka Streams for Python: topologies of map, join and window operators over Kafka, with local state."""
 
+from streamlib import error_policies as error_policies
 from streamlib import serdes as serdes
 from streamlib.config import StreamsConfig as StreamsConfig
+from streamlib.dead_letters import FailedRecord as FailedRecord
+from streamlib.dsl.branched import Branched as Branched
 from streamlib.dsl.branched import BranchedKStream as BranchedKStream
 from streamlib.dsl.builder import StreamsBuilder as StreamsBuilder
 from streamlib.dsl.cogrouped import SessionWindowedCogroupedKStream as SessionWindowedCogroupedKStream
@@ -34,6 +37,8 @@ from streamlib.record import Record as Record
 from streamlib.record import Windowed as Windowed
 from streamlib.serdes.base import Serde as Serde
 from streamlib.state.builders import Stores as Stores
+from streamlib.state.custom import CustomStore as CustomStore
+from streamlib.state.custom import CustomStoreContext as CustomStoreContext
 from streamlib.state.key_value_facade import KeyValueStore as KeyValueStore
 from streamlib.state.key_value_facade import ReadOnlyKeyValueStore as ReadOnlyKeyValueStore
 from streamlib.state.key_value_facade import ReadOnlyTimestampedKeyValueStore as ReadOnlyTimestampedKeyValueStore
@@ -65,6 +70,7 @@ from streamlib.topology.suppressed import BufferConfig as BufferConfig
 from streamlib.topology.suppressed import EagerBufferConfig as EagerBufferConfig
 from streamlib.topology.suppressed import StrictBufferConfig as StrictBufferConfig
 from streamlib.topology.suppressed import Suppressed as Suppressed
+from streamlib.topology.topic_names import RecordContext as RecordContext
 from streamlib.topology.topology import Topology as Topology
 from streamlib.topology.windows import EmitStrategy as EmitStrategy
 from streamlib.topology.windows import JoinWindows as JoinWindows
@@ -74,6 +80,7 @@ from streamlib.topology.windows import TimeWindows as TimeWindows
 from streamlib.topology.windows import UnlimitedWindows as UnlimitedWindows
 
 __all__ = [
+    "Branched",
     "BranchedKStream",
     "BufferConfig",
     "BufferFullError",
@@ -81,9 +88,12 @@ __all__ = [
     "CogroupedKStream",
     "ConfigError",
     "Consumed",
+    "CustomStore",
+    "CustomStoreContext",
     "DeserializationError",
     "EagerBufferConfig",
     "EmitStrategy",
+    "FailedRecord",
     "FixedKeyProcessor",
     "FixedKeyProcessorContext",
     "FixedKeyProcessorSupplier",
@@ -110,6 +120,7 @@ __all__ = [
     "ReadOnlyVersionedKeyValueStore",
     "ReadOnlyWindowStore",
     "Record",
+    "RecordContext",
     "RecordMetadata",
     "Serde",
     "SerdeError",
@@ -144,6 +155,7 @@ __all__ = [
     "VersionedKeyValueStore",
     "WindowStore",
     "Windowed",
+    "error_policies",
     "serdes",
     "timestamps",
 ]

@@ -6,25 +6,46 @@
     ├── SerdeError
     │   └── DeserializationError    bytes of a record that its serde refuses
     ├── ProcessingError         a user function raised
-    │   └── BufferFullError         a suppressed table holds back more than its buffer may have
+    │   ├── BufferFullError         a suppressed table holds back more than its buffer may have
+    │   ├── RetryLaterError         a record failed that the policy is to try again: undo the work, wait, redo it
+    │   └── TooManyErrorsError      more records failed of late than `errors_max_share` lets pass
+    ├── ProductionError         a record cannot be written, and never will be
     ├── StateStoreError         a store cannot be opened, read or written
     │   ├── StateDirLockedError     another process uses the state directory
     │   └── StateCorruptedError     files of a store are damaged: set them aside and rebuild from the changelog
     ├── TaskMigratedError       the group gave the task to another worker: drop it, go on
     ├── TaskCorruptedError      local state disagrees with its changelog: rebuild that task
+    ├── StalledError            records wait and none is processed, for too long: start the worker again
     ├── InternalTopicError      a repartition or changelog topic is not as it must be
     └── TransportError
         ├── BrokerUnavailableError  nobody answers at the broker's address; safe to try again
         ├── MissingTopicError       a topic does not exist
         ├── BrokerLockedError       another process uses the embedded broker's directory
         ├── OffsetOutOfRangeError   a position before the log's start or after its end
+        │   └── DataLossError           records or state that the application still needed are gone
         ├── DeliveryError           a record was not written; nothing since the last flush may be committed
-        └── CommitError             offsets were refused: the group has moved on
+        │   └── RecordRefusedError      a record will never be written: it is too large, or the broker finds it invalid
+        │       └── RecordTooLargeError     it was not even sent; the producer can go on without it
+        ├── CommitError             offsets were refused: the group has moved on
+        └── AuthorizationError      a permission is missing
 
 A message says what happened, where (``task= node= topic= partition= offset=``, in that order), and the mend.
+`action_for` tells what follows from an error; `transport/kafka/error_codes` which error a broker's answer becomes.
 """
 
 from collections.abc import Sequence
+from typing import Literal
+
+Action = Literal["retry", "start over", "rebuild", "apply the policy", "refuse", "stop"]
+"""What follows from an error.
+
+- ``retry``: nothing has happened; the same call again, when a broker answers.
+- ``start over``: drop what is not committed, replace the producer, restore the tasks, go on.
+- ``rebuild``: the same for one task, whose state on disk is set aside.
+- ``apply the policy``: one record is to blame, and the user has said what to do with those.
+- ``refuse``: stop; starting again is no use before something was mended.
+- ``stop``: stop; starting again may help.
+"""
 
 
 class StreamlibError(Exception):
@@ -67,6 +88,26 @@ class BufferFullError(ProcessingError):
     """A suppressed table holds back more than its buffer may have; give it more room, or let it emit early."""
 
 
+class RetryLaterError(ProcessingError):
+    """A record failed and is to be tried again: drop what is not committed, wait, and do it again.
+
+    Attributes:
+        backoff_ms: How long to wait.
+    """
+
+    def __init__(self, message: str, backoff_ms: int) -> None:
+        super().__init__(message)
+        self.backoff_ms = backoff_ms
+
+
+class TooManyErrorsError(ProcessingError):
+    """More records failed of late than `StreamsConfig.errors_max_share` lets pass."""
+
+
+class ProductionError(StreamlibError):
+    """A record cannot be written, and never will be: make smaller ones, or raise the limit."""
+
+
 class StateStoreError(StreamlibError):
     """A state store cannot be opened, read or written."""
 
@@ -95,6 +136,10 @@ class TaskCorruptedError(StreamlibError):
         self.task_id = task_id
 
 
+class StalledError(StreamlibError):
+    """Records wait, none is processed, and nothing that the worker can do has helped; start it again."""
+
+
 class InternalTopicError(StreamlibError):
     """A repartition or changelog topic has the wrong partition count or configuration."""
 
@@ -119,9 +164,61 @@ class OffsetOutOfRangeError(TransportError):
     """A position lies before the start of the log or after its end."""
 
 
+class DataLossError(OffsetOutOfRangeError):
+    """Records or state that the application still needed are gone; `StreamsConfig.on_data_loss` says what to do."""
+
+
 class DeliveryError(TransportError):
     """A record could not be written; nothing produced since the last flush may be committed."""
 
 
+class RecordRefusedError(DeliveryError):
+    """A record will never be written: it is larger than a limit, or the broker finds it invalid."""
+
+
+class RecordTooLargeError(RecordRefusedError):
+    """A record is larger than the limit. It was not sent, and the producer can go on without it.
+
+    Attributes:
+        row: Its place in the column that was to be appended; the rows before it were, it and those after it were not.
+    """
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
 class CommitError(TransportError):
     """The group refused offsets, because its generation has moved on."""
+
+
+class AuthorizationError(TransportError):
+    """The broker knows who we are and does not permit it; the message has the command that grants it."""
+
+
+_ACTIONS: tuple[tuple[type[Exception], Action], ...] = (
+    (BrokerUnavailableError, "retry"),
+    (DataLossError, "refuse"),
+    (RecordRefusedError, "apply the policy"),
+    (DeliveryError, "start over"),
+    (CommitError, "start over"),
+    (TaskMigratedError, "start over"),
+    (OffsetOutOfRangeError, "start over"),
+    (TaskCorruptedError, "rebuild"),
+    (StateCorruptedError, "rebuild"),
+    (RetryLaterError, "start over"),
+    (TooManyErrorsError, "refuse"),
+    (ProcessingError, "apply the policy"),
+    (ProductionError, "apply the policy"),
+    (SerdeError, "apply the policy"),
+    (AuthorizationError, "refuse"),
+    (ConfigError, "refuse"),
+    (InternalTopicError, "refuse"),
+    (MissingTopicError, "refuse"),
+    (TopologyError, "refuse"),
+)  # a subclass comes before its parent
+
+
+def action_for(error: BaseException) -> Action:
+    """What follows from ``error``; ``stop`` for everything that is not listed, defects above all."""
+    return next((action for kind, action in _ACTIONS if isinstance(error, kind)), "stop")

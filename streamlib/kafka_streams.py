@@ -20,6 +20,7 @@ from streamlib.transport.base import Transport
 from streamlib.transport.security import SecurityConfig
 
 if TYPE_CHECKING:
+    from streamlib.runtime.health import Health
     from streamlib.runtime.restore import RestoreListener
     from streamlib.runtime.worker import Worker
 
@@ -99,6 +100,7 @@ class KafkaStreams:
         self._stack = AsyncExitStack()
         self._worker: Worker | None = None
         self._running: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def __aenter__(self) -> Self:
         """Start the worker."""
@@ -131,6 +133,7 @@ class KafkaStreams:
 
     def stop(self) -> None:
         """Ask the worker to commit and leave; returns at once."""
+        self._stopping = True
         if self._worker is not None:
             self._worker.stop()
 
@@ -142,6 +145,16 @@ class KafkaStreams:
         """
         if self._running is not None:
             await asyncio.shield(self._running)
+
+    def health(self) -> "Health":
+        """How the worker is now: whether it should go on running, whether it processes, and why not."""
+        from streamlib.runtime.health import Health  # noqa: PLC0415
+
+        running = self._running
+        if self._worker is None or running is None:
+            return Health(alive=True, ready=False, problems=("the worker has not started",))
+        failure = running.exception() if running.done() and not running.cancelled() else None
+        return self._worker.vitals.health(failure, stopping=self._stopping or running.done())
 
     @property
     def failed(self) -> bool:

@@ -38,10 +38,10 @@ def offset_reset(given: str | timedelta) -> OffsetReset:
         if given == name:
             reset: NamedReset = name
             return reset
-    text = given.removeprefix(BY_DURATION) if isinstance(given, str) else ""
-    found = _DURATION.fullmatch(text) if text != given else None
+    text = str(given)
+    found = _DURATION.fullmatch(text.removeprefix(BY_DURATION)) if text.startswith(BY_DURATION) else None
     if found is None or not any(found.groups()):
-        near = difflib.get_close_matches(str(given), _FORMS, n=1)
+        near = difflib.get_close_matches(text, _FORMS, n=1)
         hint = f' Did you mean "{near[0]}"?' if near else ""
         msg = f"is one of {', '.join(_FORMS)}, not {given!r}.{hint}"
         raise ValueError(msg)

@@ -6,17 +6,18 @@ import streamlib
 from streamlib import serdes
 
 NAMES = """
-BranchedKStream BufferConfig BufferFullError Cancellable CogroupedKStream ConfigError Consumed DeserializationError
-EagerBufferConfig EmitStrategy FixedKeyProcessor FixedKeyProcessorContext FixedKeyProcessorSupplier FixedKeyRecord
-GlobalKTable JoinWindows KGroupedStream KGroupedTable KStream KTable KafkaStreams KeyTimers KeyValueStore Materialized
-ProcessingError Processor ProcessorContext ProcessorSupplier PunctuationType ReadOnlyKeyValueStore ReadOnlySessionStore
-ReadOnlyTimestampedKeyValueStore ReadOnlyTimestampedWindowStore ReadOnlyVersionedKeyValueStore ReadOnlyWindowStore
-Record RecordMetadata Serde SerdeError SessionStore SessionWindowedCogroupedKStream SessionWindowedKStream
-SessionWindows SlidingWindows StateStoreError Stores StreamJoined StreamlibError StreamsBuilder StreamsConfig
-StrictBufferConfig Suppressed TableJoined TimeWindowedCogroupedKStream TimeWindowedKStream TimeWindows
-TimestampedKeyValueStore TimestampedWindowStore Topology TopologyBuilder TopologyError TransportError UnlimitedWindows
-UnstableNameWarning ValueAndTimestamp ValueTransformerWithKey ValueTransformerWithKeySupplier VersionedKeyValueStore
-WindowStore Windowed serdes timestamps
+Branched BranchedKStream BufferConfig BufferFullError Cancellable CogroupedKStream ConfigError Consumed CustomStore
+CustomStoreContext DeserializationError EagerBufferConfig EmitStrategy FailedRecord FixedKeyProcessor
+FixedKeyProcessorContext FixedKeyProcessorSupplier FixedKeyRecord GlobalKTable JoinWindows KGroupedStream KGroupedTable
+KStream KTable KafkaStreams KeyTimers KeyValueStore Materialized ProcessingError Processor ProcessorContext
+ProcessorSupplier PunctuationType ReadOnlyKeyValueStore ReadOnlySessionStore ReadOnlyTimestampedKeyValueStore
+ReadOnlyTimestampedWindowStore ReadOnlyVersionedKeyValueStore ReadOnlyWindowStore Record RecordContext RecordMetadata
+Serde SerdeError SessionStore SessionWindowedCogroupedKStream SessionWindowedKStream SessionWindows SlidingWindows
+StateStoreError Stores StreamJoined StreamlibError StreamsBuilder StreamsConfig StrictBufferConfig Suppressed
+TableJoined TimeWindowedCogroupedKStream TimeWindowedKStream TimeWindows TimestampedKeyValueStore TimestampedWindowStore
+Topology TopologyBuilder TopologyError TransportError UnlimitedWindows UnstableNameWarning ValueAndTimestamp
+ValueTransformerWithKey ValueTransformerWithKeySupplier VersionedKeyValueStore WindowStore Windowed error_policies
+serdes timestamps
 """
 
 SERDES = "BYTES FLOAT64 INT64 JSON STRING AnySerde Serde changed json session_windowed time_windowed"
@@ -57,8 +58,12 @@ METHODS = {
     "Record": "headers key timestamp value with_headers with_key with_timestamp with_value",
     "SessionStore": """backward_fetch backward_find_sessions fetch fetch_keys fetch_session find_sessions
         find_sessions_of_keys name put remove""",
-    "Stores": """key_timers key_value_store lru_map session_store timestamped_key_value_store timestamped_window_store
-        versioned_key_value_store window_store""",
+    "Branched": "as_ consumer function name with_consumer with_function with_name",
+    "CustomStore": "close flush init restore",
+    "CustomStoreContext": "log log_many",
+    "RecordContext": "headers offset partition timestamp topic",
+    "Stores": """custom_store key_timers key_value_store lru_map session_store timestamped_key_value_store
+        timestamped_window_store versioned_key_value_store window_store""",
     "TopologyBuilder": """add_global_store add_processor add_read_only_state_store add_sink add_source add_state_store
         build connect_processor_and_state_stores""",
     "VersionedKeyValueStore": "delete get name put",

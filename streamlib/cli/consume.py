@@ -1,6 +1,6 @@
 """``streamlib consume TOPIC``: records to JSON lines. Next: `topics`, which tells what there is to read."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -57,12 +57,14 @@ async def consume(
     Stops at the end the topic had when it began, unless --follow. Joins no group and commits nothing.
     """
     since = None if options.start in ("beginning", "end") else moment_ms(options.start)
-    printer = Printer(format_of(options.key_format), format_of(options.value_format), values_only=options.values_only)
+    documents = _documents(
+        format_of(options.key_format), format_of(options.value_format), values_only=options.values_only
+    )
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(connected(broker))
         admin = await transport.admin()
         stack.push_async_callback(admin.close)
-        tps = await _wanted(admin, topic, options.partition)
+        tps = await wanted_partitions(admin, topic, options.partition)
         ends = await admin.end_offsets(tps)
         if since is not None:
             starts = await admin.offsets_for_time(tps, since)
@@ -72,16 +74,20 @@ async def consume(
         await consumer.start()
         stack.push_async_callback(consumer.close)
         consumer.assign(starts)
-        await while_read(_print(consumer, printer, starts, None if options.follow else ends, options.max_records))
+        await while_read(
+            print_records(consumer, Printer(documents), starts, None if options.follow else ends, options.max_records)
+        )
 
 
-async def _print(
+async def print_records(
     consumer: "Consumer",
     printer: "Printer",
     starts: "Mapping[TopicPartition, int]",
     ends: "Mapping[TopicPartition, int] | None",
     max_records: int | None,
 ) -> None:
+    """Print what follows ``starts`` up to ``ends``, or without end; at most ``max_records``."""
+
     def unfinished(tp: "TopicPartition") -> bool:
         position = consumer.position(tp)
         return ends is None or (starts[tp] if position is None else position) < ends[tp]
@@ -99,10 +105,14 @@ async def _print(
 
 
 class Printer:
-    """Prints columns as JSON lines."""
+    """Prints records as JSON lines.
 
-    def __init__(self, keys: Format, values: Format, *, values_only: bool) -> None:
-        self._keys, self._values, self._values_only = keys, values, values_only
+    Args:
+        document: What to print for a row.
+    """
+
+    def __init__(self, document: "Callable[[TopicPartition, FetchedBatch, int], Any]") -> None:
+        self._document = document
 
     def show(self, tp: "TopicPartition", batch: "FetchedBatch", end: int | None) -> int:
         """Print the rows below ``end``; how many there were.
@@ -126,21 +136,28 @@ class Printer:
         for row, offset in enumerate(batch.offsets):
             if end is not None and offset >= end:
                 return
-            where = f"topic={tp.topic} partition={tp.partition} offset={offset}"
-            value = _decoded("value", self._values, batch.values[row], where)
-            if self._values_only:
-                yield encode(value) + b"\n"
-                continue
-            document = {
-                "topic": tp.topic,
-                "partition": tp.partition,
-                "offset": offset,
-                "timestamp": batch.timestamps[row],
-                "key": _decoded("key", self._keys, batch.keys[row], where),
-                "value": value,
-                "headers": [] if batch.headers is None else [[k, _header(v)] for k, v in batch.headers[row]],
-            }
-            yield encode(document) + b"\n"
+            yield encode(self._document(tp, batch, row)) + b"\n"
+
+
+def _documents(
+    keys: Format, values: Format, *, values_only: bool
+) -> "Callable[[TopicPartition, FetchedBatch, int], Any]":
+    def document(tp: "TopicPartition", batch: "FetchedBatch", row: int) -> Any:
+        where = f"topic={tp.topic} partition={tp.partition} offset={batch.offsets[row]}"
+        value = _decoded("value", values, batch.values[row], where)
+        if values_only:
+            return value
+        return {
+            "topic": tp.topic,
+            "partition": tp.partition,
+            "offset": batch.offsets[row],
+            "timestamp": batch.timestamps[row],
+            "key": _decoded("key", keys, batch.keys[row], where),
+            "value": value,
+            "headers": [] if batch.headers is None else [[k, as_text(v)] for k, v in batch.headers[row]],
+        }
+
+    return document
 
 
 def _decoded(part: str, form: Format, data: bytes | None, where: str) -> Any:
@@ -155,7 +172,8 @@ def _decoded(part: str, form: Format, data: bytes | None, where: str) -> Any:
         raise DeserializationError(msg) from None
 
 
-def _header(value: bytes | None) -> Any:
+def as_text(value: bytes | None) -> Any:
+    """Bytes as text, or where they are none, as ``{"base64": ...}``."""
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
@@ -164,7 +182,13 @@ def _header(value: bytes | None) -> Any:
         return {"base64": base64.b64encode(value or b"").decode()}
 
 
-async def _wanted(admin: "Admin", topic: str, partitions: list[int] | None) -> "list[TopicPartition]":
+async def wanted_partitions(admin: "Admin", topic: str, partitions: list[int] | None) -> "list[TopicPartition]":
+    """The partitions of a topic that were asked for; all without any.
+
+    Raises:
+        MissingTopicError: There is no such topic.
+        typer.BadParameter: There is no such partition.
+    """
     from streamlib.errors import MissingTopicError
     from streamlib.record import TopicPartition
 

@@ -3,7 +3,8 @@
     0    done
     1    it failed at run time
     2    the command line is wrong (typer says so itself)
-    78   the configuration or the topology is wrong: trying again is no use (sysexits' EX_CONFIG)
+    78   the configuration, a topic, a permission or the topology is not as it must be, or records are gone: trying
+         again is no use before something was mended (sysexits' EX_CONFIG)
     130  interrupted (Ctrl-C)
     143  terminated at once by a second SIGTERM
 
@@ -21,7 +22,7 @@ from pathlib import Path
 import typer
 
 from streamlib.cli.output import OutputClosedError
-from streamlib.errors import ConfigError, StreamlibError, TopologyError
+from streamlib.errors import StreamlibError, action_for
 
 FAILURE = 1
 USAGE = 2
@@ -33,7 +34,7 @@ OWN_LIBRARIES = frozenset({"aiokafka", "rocksdict", "uvloop"})
 
 def code_of(error: StreamlibError) -> int:
     """The exit code for an error."""
-    return CONFIG if isinstance(error, ConfigError | TopologyError) else FAILURE
+    return CONFIG if action_for(error) == "refuse" else FAILURE
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import difflib
 import importlib
 import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,16 +34,33 @@ def load_topology(target: str) -> Topology:
     raise ConfigError(msg)
 
 
-def _split(target: str) -> tuple[str, str, bool]:
+def load_function(target: str) -> Callable[..., Any]:
+    """The function that ``target`` names, ``module:function``; the current folder is importable.
+
+    Raises:
+        ConfigError: There is no such module or function, or it is something else.
+    """
+    module_name, path, is_call = _split(target, "function", "fix")
+    found = _attribute(_imported(module_name), path, "a function")
+    if is_call:
+        found = _called(found, target)
+    if callable(found):
+        function: Callable[..., Any] = found
+        return function
+    msg = f"{target} is {_kind(found)}, not a function"
+    raise ConfigError(msg)
+
+
+def _split(target: str, what: str = "topology", example: str = "topology") -> tuple[str, str, bool]:
     module, colon, attribute = target.partition(":")
     path = attribute.removesuffix("()")
     if module.endswith(".py") or "/" in module:
         dotted = module.removesuffix(".py").strip("./").replace("/", ".")
-        msg = f'"{target}" names a file. Name the module: {dotted}:{attribute or "topology"}'
+        msg = f'"{target}" names a file. Name the module: {dotted}:{attribute or example}'
         raise ConfigError(msg)
     if not colon or not all(part.isidentifier() for part in [*module.split("."), *path.split(".")]):
-        msg = f'"{target}" does not say where the topology is. Write module:attribute or module:factory(), e.g. '
-        raise ConfigError(msg + f"{module.split('(')[0] or 'app'}:topology")
+        msg = f'"{target}" does not say where the {what} is. Write module:attribute or module:factory(), e.g. '
+        raise ConfigError(msg + f"{module.split('(')[0] or 'app'}:{example}")
     return module, path, path != attribute
 
 
@@ -72,7 +90,7 @@ def _nearest_module(name: str) -> str:
     return f"Modules are looked for in the current folder ({Path.cwd()}) and among installed packages."
 
 
-def _attribute(module: ModuleType, path: str) -> Any:
+def _attribute(module: ModuleType, path: str, what: str = "a Topology, or of its factory") -> Any:
     found: Any = module
     for number, name in enumerate(path.split(".")):
         try:
@@ -81,7 +99,7 @@ def _attribute(module: ModuleType, path: str) -> Any:
             owner = ".".join([module.__name__, *path.split(".")[:number]])
             topologies = [each for each, value in vars(module).items() if isinstance(value, Topology)]
             nearest = difflib.get_close_matches(name, dir(found), n=1) or topologies[:1]
-            mend = f'Did you mean "{nearest[0]}"?' if nearest else "Give the name of a Topology, or of its factory."
+            mend = f'Did you mean "{nearest[0]}"?' if nearest else f"Give the name of {what}."
             msg = f'{owner} has no attribute "{name}". {mend}'
             raise ConfigError(msg) from None
     return found

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from streamlib.cli import consume, demo, dev, groups, lag, produce, reset, topics, topology, version, worker
+from streamlib.cli import consume, demo, dev, dlq, groups, lag, produce, reset, topics, topology, version, worker
 
 app = typer.Typer(
     name="streamlib",
@@ -39,6 +39,7 @@ app.add_typer(topics.app, name="topics")
 app.command("groups")(groups.groups)
 app.command("lag")(lag.lag)
 app.command("reset")(reset.reset)
+app.add_typer(dlq.app, name="dlq")
 app.command("demo")(demo.demo)
 app.add_typer(dev.app, name="dev")
 app.command("version")(version.version)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from streamlib.config import StreamsConfig
+from streamlib.config import ERROR_HANDLERS, StreamsConfig
 from streamlib.errors import ConfigError
 
 FILE_KEYS = ("broker", "security")
@@ -68,9 +68,11 @@ def converted(name: str, value: Any, kind: Any) -> Any:
     Raises:
         ConfigError: It does not fit; the message says what would.
     """
+    if name in ERROR_HANDLERS:
+        return value  # the config understands their text
     origin, choices = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        if value is None or value in ("", "none"):
+        if type(None) in choices and (value is None or value in ("", "none")):
             return None
         return converted(name, value, next(choice for choice in choices if choice is not type(None)))
     if origin is Literal:
@@ -80,6 +82,9 @@ def converted(name: str, value: Any, kind: Any) -> Any:
         raise ConfigError(msg)
     if origin is not None and issubclass(origin, Mapping):
         return pairs(name, value)
+    if origin is tuple:
+        texts = value.split(",") if isinstance(value, str) else value
+        return tuple(text.strip() for text in texts if text.strip())
     try:
         return _plain(value, kind)
     except ValueError:

@@ -43,6 +43,16 @@ def worker(
         int,
         option("--processes", "-p", min=1, help="Worker processes; each keeps its state in STATE_DIR/<0, 1, ...>."),
     ] = 1,
+    health_port: Annotated[
+        int | None,
+        option(
+            "--health-port",
+            min=1,
+            max=65_535,
+            help="Answer /health, /ready and /metrics on this port of the loopback interface; with -p, process i "
+            "listens on PORT + i.",
+        ),
+    ] = None,
 ) -> None:
     """Run an application until SIGTERM or Ctrl-C.
 
@@ -63,7 +73,8 @@ def worker(
     if slot is None and processes > 1:
         code = _supervise(processes, connection, config, logs)
     else:
-        code = _run(topology, config, connection, supervised=slot is not None)
+        port = None if health_port is None else health_port + (slot or 0)
+        code = _run(topology, config, connection, port, supervised=slot is not None)
     raise typer.Exit(code)
 
 
@@ -91,7 +102,9 @@ def _supervise(processes: int, connection: Connection, config: "StreamsConfig", 
     return asyncio.run(supervisor.run())
 
 
-def _run(topology: "Topology", config: "StreamsConfig", connection: Connection, *, supervised: bool) -> int:
+def _run(
+    topology: "Topology", config: "StreamsConfig", connection: Connection, health_port: int | None, *, supervised: bool
+) -> int:
     import asyncio
     import gc
 
@@ -99,24 +112,32 @@ def _run(topology: "Topology", config: "StreamsConfig", connection: Connection, 
     gc.freeze()
     gc.set_threshold(GC_ALLOCATIONS, 20, 100)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_work(topology, config, connection, supervised=supervised))
+        return runner.run(_work(topology, config, connection, health_port, supervised=supervised))
 
 
-async def _work(topology: "Topology", config: "StreamsConfig", connection: Connection, *, supervised: bool) -> int:
+async def _work(
+    topology: "Topology", config: "StreamsConfig", connection: Connection, health_port: int | None, *, supervised: bool
+) -> int:
     import asyncio
+    from contextlib import AsyncExitStack
 
     from streamlib.cli.progress import restore_listener
     from streamlib.kafka_streams import KafkaStreams
+    from streamlib.web.server import HealthServer
 
     starting = asyncio.current_task()
     assert starting is not None
     # Until it has started there is nothing to commit: the start is given up.
     stopper = Stopper(asyncio.get_running_loop(), starting.cancel)
     stopper.listen(supervised=supervised)
+    streams = KafkaStreams(
+        topology, config, broker=connection.address, security=connection.security, listener=restore_listener()
+    )
     try:
-        async with KafkaStreams(
-            topology, config, broker=connection.address, security=connection.security, listener=restore_listener()
-        ) as streams:
+        async with AsyncExitStack() as stack:
+            if health_port is not None:
+                await stack.enter_async_context(HealthServer(streams, health_port))
+            await stack.enter_async_context(streams)
             stopper.stop = streams.stop
             log.info("%s runs on %s", config.application_id, connection.address)
             await streams.wait()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamlib.topology.topology import Topology
 
 TARGET_HELP = "The topology: app:topology, or app:make() to call a factory."
+POLICIES = "fail (the default), skip, dead-letter:TOPIC, retry:N or retry:N:dead-letter:TOPIC"
 _DEFAULTS = {entry.name: entry.default for entry in fields(StreamsConfig) if entry.default is not MISSING}
 
 
@@ -46,20 +47,36 @@ class WorkerOptions:
         setting("--cache-bytes", "statestore_cache_max_bytes", "Memory for write caches; 0 for none.", min=0),
     ] = None
     on_deserialization_error: Annotated[
-        Literal["fail", "skip"] | None,
-        setting("--on-deserialization-error", "deserialization_error", "For bytes that a serde refuses."),
+        str | None,
+        option("--on-deserialization-error", metavar="POLICY", help=f"For bytes that a serde refuses: {POLICIES}."),
     ] = None
     on_processing_error: Annotated[
-        Literal["fail", "skip"] | None,
-        setting("--on-processing-error", "processing_error", "For records on which a user function raises."),
+        str | None,
+        option("--on-processing-error", metavar="POLICY", help="For records on which a user function raises."),
+    ] = None
+    on_production_error: Annotated[
+        str | None,
+        option("--on-production-error", metavar="POLICY", help="For results that a sink cannot write."),
+    ] = None
+    dead_letter_topic: Annotated[
+        str | None,
+        setting("--dead-letter-topic", "errors_dead_letter_queue_topic_name", "Of dead letters without a topic."),
+    ] = None
+    errors_max_share: Annotated[
+        float | None,
+        setting("--errors-max-share", "errors_max_share", "Stop when more records of the last minute fail; 1: never."),
     ] = None
     on_data_loss: Annotated[
         Literal["fail", "earliest", "latest"] | None,
         setting("--on-data-loss", "on_data_loss", "When committed offsets lie outside the log."),
     ] = None
     auto_offset_reset: Annotated[
-        Literal["earliest", "latest"] | None,
-        setting("--auto-offset-reset", "auto_offset_reset", "Where to start an input without committed offset."),
+        str | None,
+        setting(
+            "--auto-offset-reset",
+            "auto_offset_reset",
+            "Where to start an input without committed offset: earliest, latest, by_duration:PT1H, or none, to fail.",
+        ),
     ] = None
     replication_factor: Annotated[
         int | None,
@@ -74,6 +91,14 @@ class WorkerOptions:
     ] = None
     group_instance_id: Annotated[
         str | None, setting("--group-instance-id", "group_instance_id", "Static membership, for quick restarts.")
+    ] = None
+    standby_replicas: Annotated[
+        int | None,
+        setting("--standby-replicas", "num_standby_replicas", "Workers that keep a copy of each task's state.", min=0),
+    ] = None
+    client_tags: Annotated[
+        list[str] | None,
+        option("--client-tag", metavar="NAME=VALUE", help="Where this worker runs, e.g. rack=a; may be repeated."),
     ] = None
     sets: Annotated[
         list[str] | None,
@@ -97,14 +122,19 @@ class WorkerOptions:
             "state_dir": self.state_dir,
             "commit_interval_ms": _ms(self.commit_interval),
             "statestore_cache_max_bytes": self.cache_bytes,
-            "deserialization_error": self.on_deserialization_error,
-            "processing_error": self.on_processing_error,
+            "deserialization_exception_handler": self.on_deserialization_error,
+            "processing_exception_handler": self.on_processing_error,
+            "production_exception_handler": self.on_production_error,
+            "errors_dead_letter_queue_topic_name": self.dead_letter_topic,
+            "errors_max_share": self.errors_max_share,
             "on_data_loss": self.on_data_loss,
             "auto_offset_reset": self.auto_offset_reset,
             "replication_factor": self.replication_factor,
             "session_timeout_ms": self.session_timeout_ms,
             "shutdown_timeout_ms": _ms(self.shutdown_timeout),
             "group_instance_id": self.group_instance_id,
+            "num_standby_replicas": self.standby_replicas,
+            "client_tags": ",".join(self.client_tags) if self.client_tags else None,
         }
         defaults = {} if topology.name is None else {"application_id": topology.name}
         config = streams_config(flags, self.sets or (), {**defaults, **file})

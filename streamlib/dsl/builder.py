@@ -10,10 +10,11 @@ from streamlib.dsl.flow import Flow
 from streamlib.dsl.graph import Defaults, Graph, Step, TableStep
 from streamlib.dsl.layout import lay_out
 from streamlib.dsl.optimization import Optimization, chosen_rules
-from streamlib.dsl.options import Consumed, ConsumedMaterialized, SourceOptions, source_and_store
+from streamlib.dsl.options import Consumed, ConsumedMaterialized, GivenReset, SourceOptions, source_and_store
 from streamlib.dsl.stream import KStream
 from streamlib.dsl.table import GlobalKTable, KTable
 from streamlib.errors import TopologyError
+from streamlib.offset_reset import OffsetReset, offset_reset
 from streamlib.serdes.base import AnySerde, Serde
 from streamlib.serdes.primitives import BYTES
 from streamlib.state.spec import StoreSpec
@@ -268,8 +269,16 @@ class StreamsBuilder:
             key_serde=key_serde,
             value_serde=value_serde,
             timestamp_extractor=consumed.timestamp_extractor,
-            offset_reset=consumed.offset_reset,
+            offset_reset=self._offset_reset(consumed.offset_reset, ", ".join(map(str, topics)) or "a pattern"),
+            on_error=consumed.on_error,
         )
+
+    def _offset_reset(self, given: GivenReset | None, topic: str) -> OffsetReset | None:
+        try:
+            return None if given is None else offset_reset(given)
+        except ValueError as error:
+            self._graph.problems.append(f'the offset_reset of "{topic}" {error}')
+            return None
 
     def _serdes(
         self, key_serde: AnySerde | None, value_serde: AnySerde | None, topic: str

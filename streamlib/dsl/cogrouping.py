@@ -7,6 +7,7 @@ from typing import Any
 from streamlib.dsl.flow import Flow
 from streamlib.dsl.graph import Step, TableStep
 from streamlib.dsl.grouping import Grouping
+from streamlib.dsl.late import LateTo, add_late, passing_late
 from streamlib.state.spec import StoreSpec
 from streamlib.topology.cogroup_nodes import CogroupMerge
 from streamlib.topology.nodes import Node
@@ -56,16 +57,30 @@ class Cogrouping:
         if not self.first.flow.graph.is_foreign(grouping.flow.graph, "cogroup"):
             self._aggregators[grouping] = aggregator
 
-    def aggregate(self, name: str | None, spec: StoreSpec, make_node: Callable[[str, Aggregator], Node]) -> Flow:
-        """The flow of the table; ``make_node`` gives the node of one stream's aggregation."""
+    def aggregate(
+        self,
+        name: str | None,
+        spec: StoreSpec,
+        make_node: Callable[[str, Aggregator], Node],
+        late_to: "LateTo[Any, Any] | None" = None,
+    ) -> Flow:
+        """The flow of the table.
+
+        Args:
+            name: What the names of its nodes begin with.
+            spec: Its store.
+            make_node: Gives the node of one stream's aggregation.
+            late_to: Where late records of all streams go.
+        """
         graph = self.first.flow.graph
         self._repartition(spec.name)
         steps: list[Step] = []
         for number, (grouping, aggregator) in enumerate(self._aggregators.items()):
             node = make_node(graph.name(name, PREFIX, f"-cogroup-agg-{number}"), aggregator)
-            step = Step([node], stores=[] if steps else [spec])
+            step = Step([passing_late(node, late_to)], stores=[] if steps else [spec])
             step.change(stores=(spec.name,))
             graph.add(step, self._behind[grouping].step)
+            add_late(self._behind[grouping], step, late_to)
             steps.append(step)
         merge = CogroupMerge(name=graph.name(name, "COGROUPKSTREAM-MERGE-", "-cogroup-merge"), store=spec.name)
         table = CogroupStep([merge], aggregations=steps)

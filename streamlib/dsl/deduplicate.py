@@ -8,6 +8,7 @@ from typing import Any
 from streamlib.dsl.flow import Flow, repartition_step
 from streamlib.dsl.graph import Step
 from streamlib.dsl.options import StoreOptions
+from streamlib.error_policies import OnError
 from streamlib.serdes.base import AnySerde
 from streamlib.serdes.primitives import BYTES
 from streamlib.topology.deduplicate_nodes import Deduplicate
@@ -23,6 +24,7 @@ class Deduplication:
     id_serde: AnySerde | None
     name: str | None
     store: StoreOptions
+    on_error: OnError | None = None
 
 
 def deduplicated(flow: Flow, told: Deduplication) -> Flow:
@@ -52,7 +54,14 @@ def deduplicated(flow: Flow, told: Deduplication) -> Flow:
         repartition = repartition_step(flow, told.name or spec.name)
         graph.add(repartition, flow.step)
         flow = flow.behind(repartition)
-    node = Deduplicate(name=name, stores=(spec.name,), store=spec.name, within_ms=within_ms, selector=told.selector)
+    node = Deduplicate(
+        name=name,
+        stores=(spec.name,),
+        store=spec.name,
+        within_ms=within_ms,
+        selector=told.selector,
+        on_error=told.on_error,
+    )
     step = Step([node], stores=[spec])
     graph.add(step, flow.step)
     return flow.after(step)

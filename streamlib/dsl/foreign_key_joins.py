@@ -178,6 +178,7 @@ def join_by_foreign_key(left: Flow, right: Flow, join: ForeignKeyJoin) -> tuple[
         send=names.send,
         subscription_sink=names.subscription_sink,
         ask_again=join.ask_again,
+        on_error=join.values.on_error,
     )
     resolved = Step([resolver])
     graph.add(resolved, responses)
@@ -201,6 +202,7 @@ def _subscriptions(left: Flow, right: Flow, join: ForeignKeyJoin, names: JoinNam
         key_serde=left.key_serde,
         value_serde=left.value_serde,
         foreign_key_serde=key_serde,
+        on_error=join.values.on_error,
     )
     sink = Sink(
         name=names.subscription_sink,

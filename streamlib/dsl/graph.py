@@ -18,6 +18,7 @@ from streamlib.topology.naming import Names, what_is_wrong
 from streamlib.topology.nodes import Node, TableSource
 from streamlib.topology.plan import SourceKind
 from streamlib.topology.subtopologies import RepartitionTopic
+from streamlib.topology.topic_names import takes_context
 from streamlib.topology.windows import to_ms
 
 
@@ -198,6 +199,14 @@ class Graph:
         """Note a name that a broker would refuse."""
         if (wrong := what_is_wrong(name)) is not None:
             self.problems.append(f"{what} {name!r} cannot be used: {wrong}")
+
+    def takes_context(self, extractor: Callable[..., Any], node: str) -> bool:
+        """Whether a function that names topics takes the record context; one that cannot be called is noted."""
+        try:
+            return takes_context(extractor)
+        except TypeError as error:
+            self.problems.append(f'"{node}" cannot ask for topics: {error}')
+            return False
 
     def is_foreign(self, other: "Graph", where: str) -> bool:
         """Whether something comes from another builder, which is noted."""

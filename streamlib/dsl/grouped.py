@@ -4,16 +4,19 @@ Next: `windowed`, `session_windowed` and `cogrouped`, the same by key and window
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, Unpack, overload
 
 from streamlib.dsl.cogrouped import SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream
 from streamlib.dsl.cogrouping import PREFIX, Aggregator, Cogrouping
 from streamlib.dsl.flow import Flow
 from streamlib.dsl.grouping import Grouping
+from streamlib.dsl.idle import idle_ms
 from streamlib.dsl.options import Materialized, StoreOptions
 from streamlib.dsl.session_windowed import SessionWindowedKStream
 from streamlib.dsl.table import KTable
 from streamlib.dsl.windowed import TimeWindowedKStream
+from streamlib.error_policies import OnError
 from streamlib.serdes.base import Serde
 from streamlib.topology.nodes import Node, StreamAggregate
 from streamlib.topology.windows import FixedWindows, SessionWindows, TimeWindows
@@ -50,6 +53,7 @@ class KGroupedStream(Generic[K, V]):
         *,
         name: str | None = None,
         value_serde: Serde[V] | None = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[K, V]:
         """The values of each key combined: ``reducer(aggregate, value)``, beginning with the first value.
@@ -60,7 +64,7 @@ class KGroupedStream(Generic[K, V]):
         serde = flow.graph.serde(value_serde, flow.value_serde, f'"{name or "reduce"}"')
         spec = self._grouping.store(options, "KSTREAM-REDUCE-", serde)
         node_name = flow.graph.name(name, "KSTREAM-REDUCE-")
-        node = StreamAggregate(name=node_name, kind="reduce", store=spec.name, aggregator=reducer)
+        node = StreamAggregate(name=node_name, kind="reduce", store=spec.name, aggregator=reducer, on_error=on_error)
         return KTable(self._grouping.aggregate(node, spec), options.store_name)
 
     def aggregate(
@@ -70,6 +74,7 @@ class KGroupedStream(Generic[K, V]):
         *,
         name: str | None = None,
         value_serde: Serde[VR] | None = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[K, VR]:
         """An aggregate for each key: ``aggregator(key, value, aggregate)``, beginning with ``initializer()``.
@@ -86,18 +91,30 @@ class KGroupedStream(Generic[K, V]):
             store=spec.name,
             initializer=initializer,
             aggregator=aggregator,
+            on_error=on_error,
         )
         return KTable(self._grouping.aggregate(node, spec), options.store_name)
 
     @overload
-    def windowed_by(self, windows: FixedWindows) -> TimeWindowedKStream[K, V]: ...
+    def windowed_by(
+        self, windows: FixedWindows, *, close_after_idle: timedelta | None = None
+    ) -> TimeWindowedKStream[K, V]: ...
     @overload
-    def windowed_by(self, windows: SessionWindows) -> SessionWindowedKStream[K, V]: ...
-    def windowed_by(self, windows: FixedWindows | SessionWindows) -> Any:
-        """The same records grouped by window as well."""
+    def windowed_by(
+        self, windows: SessionWindows, *, close_after_idle: timedelta | None = None
+    ) -> SessionWindowedKStream[K, V]: ...
+    def windowed_by(self, windows: FixedWindows | SessionWindows, *, close_after_idle: timedelta | None = None) -> Any:
+        """The same records grouped by window as well.
+
+        Args:
+            windows: Time, sliding, unlimited or session windows.
+            close_after_idle: After so long without records windows close all the same, instead of the worker's
+                ``close_windows_after_idle_ms``; zero for never.
+        """
+        idle = idle_ms(self._grouping.flow.graph, close_after_idle, "windowed_by")
         if isinstance(windows, SessionWindows):
-            return SessionWindowedKStream[K, V](self._grouping, windows)
-        return TimeWindowedKStream[K, V](self._grouping, fixed(windows, self._grouping))
+            return SessionWindowedKStream[K, V](self._grouping, windows, idle_ms=idle)
+        return TimeWindowedKStream[K, V](self._grouping, fixed(windows, self._grouping), idle_ms=idle)
 
     def cogroup(self, aggregator: Callable[[K, V, VR], VR]) -> "CogroupedKStream[K, VR]":
         """This stream, to be aggregated together with others: its records by ``aggregator(key, value, aggregate)``.
@@ -131,6 +148,7 @@ class CogroupedKStream(Generic[K, VR]):
         *,
         name: str | None = None,
         value_serde: Serde[VR] | None = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[K, VR]:
         """An aggregate for each key, beginning with ``initializer()``; a result of None deletes the row.
@@ -142,20 +160,36 @@ class CogroupedKStream(Generic[K, VR]):
 
         def node(node_name: str, aggregator: Aggregator) -> Node:
             return StreamAggregate(
-                name=node_name, kind="aggregate", store=spec.name, initializer=initializer, aggregator=aggregator
+                name=node_name,
+                kind="aggregate",
+                store=spec.name,
+                initializer=initializer,
+                aggregator=aggregator,
+                on_error=on_error,
             )
 
         return KTable(self._cogrouping.aggregate(name, spec, node), options.store_name)
 
     @overload
-    def windowed_by(self, windows: FixedWindows) -> TimeWindowedCogroupedKStream[K, VR]: ...
+    def windowed_by(
+        self, windows: FixedWindows, *, close_after_idle: timedelta | None = None
+    ) -> TimeWindowedCogroupedKStream[K, VR]: ...
     @overload
-    def windowed_by(self, windows: SessionWindows) -> SessionWindowedCogroupedKStream[K, VR]: ...
-    def windowed_by(self, windows: FixedWindows | SessionWindows) -> Any:
-        """The same records grouped by window as well."""
+    def windowed_by(
+        self, windows: SessionWindows, *, close_after_idle: timedelta | None = None
+    ) -> SessionWindowedCogroupedKStream[K, VR]: ...
+    def windowed_by(self, windows: FixedWindows | SessionWindows, *, close_after_idle: timedelta | None = None) -> Any:
+        """The same records grouped by window as well.
+
+        Args:
+            windows: Time, sliding, unlimited or session windows.
+            close_after_idle: As in `KGroupedStream.windowed_by`, for each stream by itself.
+        """
+        cogrouping = self._cogrouping
+        idle = idle_ms(cogrouping.first.flow.graph, close_after_idle, "windowed_by")
         if isinstance(windows, SessionWindows):
-            return SessionWindowedCogroupedKStream[K, VR](self._cogrouping, windows)
-        return TimeWindowedCogroupedKStream[K, VR](self._cogrouping, fixed(windows, self._cogrouping.first))
+            return SessionWindowedCogroupedKStream[K, VR](cogrouping, windows, idle_ms=idle)
+        return TimeWindowedCogroupedKStream[K, VR](cogrouping, fixed(windows, cogrouping.first), idle_ms=idle)
 
 
 def fixed(windows: FixedWindows, grouping: Grouping) -> FixedWindows:

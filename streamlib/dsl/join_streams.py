@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from streamlib.dsl.flow import Flow
 from streamlib.dsl.graph import Graph, Step
+from streamlib.dsl.idle import idle_ms
 from streamlib.dsl.late import LateTo, add_late, passing_late
 from streamlib.dsl.options import NewValues, StoreOptions
+from streamlib.error_policies import OnError
 from streamlib.serdes.base import AnySerde, Serde
 from streamlib.serdes.primitives import BYTES
 from streamlib.state.spec import StoreSpec
@@ -36,6 +39,8 @@ class StreamJoined(NewValues[VR], Generic[K, V, VO, VR], total=False):
             as its stream is; or a function that is called with the stream of them, once for each side. Such a record is
             counted as ``expired``, and may have met records of the other stream all the same. Headers tell the window
             around it and the stream time, as in `TimeWindowedKStream`.
+        close_after_idle: After so long without records of either stream those without a match come out all the same,
+            instead of the worker's ``close_windows_after_idle_ms``; zero for never. Left and outer joins only.
     """
 
     key_serde: Serde[K] | None
@@ -46,6 +51,7 @@ class StreamJoined(NewValues[VR], Generic[K, V, VO, VR], total=False):
     in_memory: bool
     topic_configs: Mapping[str, str]
     late_to: "LateTo[K, V | VO] | None"
+    close_after_idle: timedelta | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class StreamJoinOptions:
 
     name: str | None = None
     value_serde: AnySerde | None = None
+    on_error: OnError | None = None
     key_serde: AnySerde | None = None
     this_value_serde: AnySerde | None = None
     other_value_serde: AnySerde | None = None
@@ -62,6 +69,7 @@ class StreamJoinOptions:
     in_memory: bool | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
     late_to: "LateTo[Any, Any] | None" = None
+    close_after_idle: timedelta | None = None
 
     def suffixed(self, suffix: str) -> str | None:
         """The user's name with a suffix, None when there is no name."""
@@ -125,6 +133,7 @@ class StreamJoinStep(Step):
                 windows=this.windows,
                 joiner=this.joiner,
                 with_key=this.with_key,
+                on_error=this.on_error,
             )
         ]
         self.stores = [spec for spec in self.stores if spec.name == this.this_store]
@@ -169,6 +178,8 @@ def join_streams(this: Flow, other: Flow, join: StreamJoin) -> Flow:
         joiner=join.joiner,
         with_key=join.with_key,
         outer=this_outer,
+        on_error=options.on_error,
+        idle_ms=idle_ms(graph, options.close_after_idle, f'"{merge_name}"'),
     )
     other_node = replace(
         this_node,

@@ -54,6 +54,7 @@ def join_table(flow: Flow, table: Flow, join: Join) -> Flow:
         with_key=join.with_key,
         grace_ms=None if buffer is None else buffer.retention_ms,
         buffer=None if buffer is None else buffer.name,
+        on_error=join.options.on_error,
     )
     step = Step([node], [] if buffer is None else [buffer], relaxes_null_keys=join.left)
     graph.add(step, flow.step)
@@ -104,6 +105,7 @@ def join_global_table(
         joiner=join.joiner,
         left=join.left,
         with_key=join.with_key,
+        on_error=join.options.on_error,
     )
     step = Step([node], relaxes_null_keys=join.left)
     graph.add(step, flow.step)

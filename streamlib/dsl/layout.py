@@ -117,7 +117,7 @@ def _differences(first: Node, second: Source) -> Iterator[str]:
         one, other = getattr(first, what).name, getattr(second, what).name
         if one != other:
             yield f"{topics} is read with the {what} {one} and with {other}: read it once, then map its values"
-    for what in ("timestamp_extractor", "offset_reset"):
+    for what in ("timestamp_extractor", "offset_reset", "on_error"):
         if getattr(first, what) != getattr(second, what):
             yield f"{topics} is read twice with a different {what}: give both streams the same, or read it once"
 

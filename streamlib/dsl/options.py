@@ -7,13 +7,15 @@ A set of them can be kept and passed on: ``counts: Materialized = {"store": "cou
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Generic, Literal, TypedDict, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
+from streamlib.error_policies import OnError
 from streamlib.serdes.base import AnySerde, Serde
 from streamlib.topology.nodes import TimestampExtractor
 
 V = TypeVar("V")
-OffsetReset = Literal["earliest", "latest"]
+GivenReset = str | timedelta
+"""``earliest``, ``latest``, ``none``, ``by_duration:PT1H``, or a timedelta."""
 
 
 class NewValues(TypedDict, Generic[V], total=False):
@@ -22,10 +24,13 @@ class NewValues(TypedDict, Generic[V], total=False):
     Attributes:
         name: Of the node.
         value_serde: Of the new values; without one the builder's default, or else the serde of the values before.
+        on_error: What happens to a record for which a function raises: one of `streamlib.error_policies`, or a function
+            that is asked. Without it, what the setting ``processing_exception_handler`` says.
     """
 
     name: str | None
     value_serde: Serde[V] | None
+    on_error: OnError | None
 
 
 class Consumed(TypedDict, total=False):
@@ -35,12 +40,17 @@ class Consumed(TypedDict, total=False):
         name: Of the source.
         timestamp_extractor: ``(key, value, record timestamp, highest timestamp so far)`` to the event time in ms; a
             negative result drops the record. Without one the record's timestamp is used, and a negative one fails.
-        offset_reset: Where to start without a committed offset, instead of the worker's ``auto_offset_reset``.
+        offset_reset: Where to start without a committed offset, instead of the worker's ``auto_offset_reset``:
+            ``earliest``, ``latest``, a timedelta or ``by_duration:PT1H`` (at the first record that is not older, or at
+            the end), or ``none``, with which the worker fails.
+        on_error: What happens to a record whose bytes the serde refuses: one of `streamlib.error_policies`, or a
+            function that is asked. Without it, what the setting ``deserialization_exception_handler`` says.
     """
 
     name: str | None
     timestamp_extractor: TimestampExtractor | None
-    offset_reset: OffsetReset | None
+    offset_reset: GivenReset | None
+    on_error: OnError | None
 
 
 class Materialized(TypedDict, total=False):
@@ -86,6 +96,7 @@ class ValueOptions:
 
     name: str | None = None
     value_serde: AnySerde | None = None
+    on_error: OnError | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,8 @@ class SourceOptions:
 
     name: str | None = None
     timestamp_extractor: TimestampExtractor | None = None
-    offset_reset: OffsetReset | None = None
+    offset_reset: GivenReset | None = None
+    on_error: OnError | None = None
 
 
 @dataclass(frozen=True)

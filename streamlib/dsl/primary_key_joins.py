@@ -86,6 +86,7 @@ def join_tables(
         stores=right_table.view(),
         keeps_own=keeps_left,
         keeps_other=keeps_right,
+        on_error=values.on_error,
     )
     other = TableJoin(
         name=other_name,
@@ -95,6 +96,7 @@ def join_tables(
         is_right=True,
         keeps_own=keeps_right,
         keeps_other=keeps_left,
+        on_error=values.on_error,
     )
     merge = TableJoinMerge(name=merge_name, parents=(this_name, other_name))
     step = TableJoinStep(nodes=[this, other, merge], spec=spec, left=left_table, right=right_table)

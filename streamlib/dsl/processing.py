@@ -8,6 +8,7 @@ from typing import Any
 from streamlib.dsl.flow import Flow
 from streamlib.dsl.graph import Graph, Step, TableStep
 from streamlib.dsl.options import ValueOptions
+from streamlib.error_policies import OnError
 from streamlib.serdes.base import AnySerde
 from streamlib.state.spec import StoreSpec
 from streamlib.topology.processor_api import gives_one_object, one_object, stores_of
@@ -19,6 +20,7 @@ def processed(
 ) -> Flow:
     """The flow after a `Processor`, which may change keys."""
     step = processor_step(flow.graph, _name(flow.graph, options.name, "KSTREAM-PROCESSOR-"), supplier, stores)
+    step.change(on_error=options.on_error)
     flow.graph.add(step, flow.step)
     return flow.after(
         step,
@@ -32,12 +34,18 @@ def values_processed(flow: Flow, supplier: Any, stores: tuple[str, ...], options
     """The flow after a `FixedKeyProcessor`."""
     name = _name(flow.graph, options.name, "KSTREAM-PROCESSVALUES-")
     step = processor_step(flow.graph, name, supplier, stores, fixed_key=True)
+    step.change(on_error=options.on_error)
     flow.graph.add(step, flow.step)
     return flow.after(step, value_serde=flow.new_value_serde(options.value_serde, name))
 
 
 def values_transformed(
-    flow: Flow, supplier: Any, stores: tuple[str, ...], names: tuple[str, StoreSpec | None], value_serde: AnySerde
+    flow: Flow,
+    supplier: Any,
+    stores: tuple[str, ...],
+    names: tuple[str, StoreSpec | None],
+    value_serde: AnySerde,
+    on_error: OnError | None,
 ) -> Flow:
     """The flow after a `ValueTransformerWithKey` over a table.
 
@@ -47,12 +55,13 @@ def values_transformed(
         stores: Names of stores it uses.
         names: Of the node; and the table's own store, if it gets one.
         value_serde: Of the new values.
+        on_error: What happens to rows for which it raises.
     """
     assert isinstance(flow.step, TableStep)
     name, spec = names
     own = supplied_stores(flow.graph, name, supplier)
     used = tuple(dict.fromkeys([*stores, *(each.name for each in own)]))
-    node = TableTransformValues(name=name, supplier=supplier, used=used, stores=used)
+    node = TableTransformValues(name=name, supplier=supplier, used=used, stores=used, on_error=on_error)
     step = TableStep([node], stores=own, spec=spec, above=flow.step)
     step.materialize()
     flow.graph.add(step, flow.step)

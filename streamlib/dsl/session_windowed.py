@@ -10,6 +10,7 @@ from streamlib.dsl.grouping import Grouping, retention_of
 from streamlib.dsl.late import LateTo
 from streamlib.dsl.options import Materialized, StoreOptions
 from streamlib.dsl.table import KTable
+from streamlib.error_policies import OnError
 from streamlib.record import Windowed
 from streamlib.serdes.base import AnySerde, Serde
 from streamlib.serdes.primitives import INT64
@@ -37,11 +38,17 @@ class SessionWindowedKStream(Generic[K, V]):
     """
 
     def __init__(
-        self, grouping: Grouping, windows: SessionWindows, emit: EmitStrategy = EmitStrategy.ON_WINDOW_UPDATE
+        self,
+        grouping: Grouping,
+        windows: SessionWindows,
+        emit: EmitStrategy = EmitStrategy.ON_WINDOW_UPDATE,
+        *,
+        idle_ms: int | None = None,
     ) -> None:
         self._grouping = grouping
         self._windows = windows
         self._emit = emit
+        self._idle_ms = idle_ms
 
     def emit_strategy(self, emit: EmitStrategy) -> "SessionWindowedKStream[K, V]":
         """The same, with aggregations that pass their results on at such times; use what is returned.
@@ -58,7 +65,7 @@ class SessionWindowedKStream(Generic[K, V]):
             msg = f"emit_strategy needs EmitStrategy.ON_WINDOW_UPDATE or ON_WINDOW_CLOSE, got {emit!r}"  # type: ignore[unreachable]
             self._grouping.flow.graph.problems.append(msg)
             return self
-        return SessionWindowedKStream(self._grouping, self._windows, emit)
+        return SessionWindowedKStream(self._grouping, self._windows, emit, idle_ms=self._idle_ms)
 
     def count(
         self,
@@ -90,6 +97,7 @@ class SessionWindowedKStream(Generic[K, V]):
         name: str | None = None,
         value_serde: Serde[V] | None = None,
         late_to: "LateTo[K, V] | None" = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[Windowed[K], V]:
         """The values of each key and session combined: ``reducer(aggregate, value)``, beginning with the first value.
@@ -107,6 +115,7 @@ class SessionWindowedKStream(Generic[K, V]):
             kind="reduce",
             store=spec.name,
             aggregator=reducer,
+            on_error=on_error,
         )
         return self._aggregate(node, spec, options, late_to)
 
@@ -119,6 +128,7 @@ class SessionWindowedKStream(Generic[K, V]):
         name: str | None = None,
         value_serde: Serde[VR] | None = None,
         late_to: "LateTo[K, V] | None" = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[Windowed[K], VR]:
         """An aggregate for each key and session: ``aggregator(key, value, aggregate)``.
@@ -138,6 +148,7 @@ class SessionWindowedKStream(Generic[K, V]):
             initializer=initializer,
             aggregator=aggregator,
             merger=merger,
+            on_error=on_error,
         )
         return self._aggregate(node, spec, options, late_to)
 
@@ -160,7 +171,7 @@ class SessionWindowedKStream(Generic[K, V]):
     def _aggregate(
         self, node: SessionAggregate, spec: StoreSpec, options: StoreOptions, late_to: "LateTo[K, V] | None"
     ) -> KTable[Windowed[K], Any]:
-        flow = self._grouping.aggregate(node, spec, late_to)
+        flow = self._grouping.aggregate(replace(node, idle_ms=self._idle_ms), spec, late_to)
         return KTable(flow.after(flow.step, key_serde=session_windowed(flow.key_serde)), options.store_name)
 
 

@@ -21,6 +21,7 @@ from streamlib.dsl.processing import processed, values_processed
 from streamlib.dsl.stream_calls import StreamCalls
 from streamlib.dsl.stream_joins import StreamJoins
 from streamlib.dsl.table import KTable
+from streamlib.error_policies import OnError
 from streamlib.serdes.base import Serde
 from streamlib.topology.nodes import (
     Filter,
@@ -36,6 +37,7 @@ from streamlib.topology.nodes import (
     Sink,
 )
 from streamlib.topology.processor_api import FixedKeyProcessorSupplier, ProcessorSupplier
+from streamlib.topology.topic_names import TopicNameExtractor
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -49,18 +51,24 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
     Operations do nothing but add nodes to the builder's topology, and give the stream after them. User functions get
     keys and values as they are and must not change them in place. An operation that makes new keys or values takes
     their serde (``key_serde=``, ``value_serde=``): without one the builder's default is used, or, if the builder has
-    none, the serde from before.
+    none, the serde from before. Where a function is given, ``on_error=`` says what happens to a record for which it
+    raises: see `streamlib.error_policies`.
     """
 
-    def filter(self, predicate: Callable[[K, V], object], *, name: str | None = None) -> "KStream[K, V]":
+    def filter(
+        self, predicate: Callable[[K, V], object], *, name: str | None = None, on_error: OnError | None = None
+    ) -> "KStream[K, V]":
         """The records for which ``predicate(key, value)`` holds."""
         node_name = self._flow.graph.name(name, "KSTREAM-FILTER-")
-        return KStream(self._flow.then(Filter(name=node_name, predicate=predicate)))
+        return KStream(self._flow.then(Filter(name=node_name, predicate=predicate, on_error=on_error)))
 
-    def filter_not(self, predicate: Callable[[K, V], object], *, name: str | None = None) -> "KStream[K, V]":
+    def filter_not(
+        self, predicate: Callable[[K, V], object], *, name: str | None = None, on_error: OnError | None = None
+    ) -> "KStream[K, V]":
         """The records for which ``predicate(key, value)`` does not hold."""
         node_name = self._flow.graph.name(name, "KSTREAM-FILTER-")
-        return KStream(self._flow.then(Filter(name=node_name, predicate=predicate, negate=True)))
+        node = Filter(name=node_name, predicate=predicate, negate=True, on_error=on_error)
+        return KStream(self._flow.then(node))
 
     def map(
         self,
@@ -69,12 +77,13 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         name: str | None = None,
         key_serde: Serde[KR] | None = None,
         value_serde: Serde[VR] | None = None,
+        on_error: OnError | None = None,
     ) -> "KStream[KR, VR]":
         """The ``(key, value)`` that ``mapper(key, value)`` gives for each record.
 
         Later grouping and joining repartitions; use `map_values` where the key stays.
         """
-        node = MapRows(name=self._flow.graph.name(name, "KSTREAM-MAP-"), mapper=mapper)
+        node = MapRows(name=self._flow.graph.name(name, "KSTREAM-MAP-"), mapper=mapper, on_error=on_error)
         return KStream(self._flow.rekeyed_by(node, key_serde, value_serde))
 
     @overload
@@ -91,7 +100,7 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         """The same keys with ``mapper(value)``, or ``mapper(key, value)``."""
         given = ValueOptions(**options)
         node_name = self._flow.graph.name(given.name, "KSTREAM-MAPVALUES-")
-        node = MapValues(name=node_name, mapper=mapper, with_key=with_key)
+        node = MapValues(name=node_name, mapper=mapper, with_key=with_key, on_error=given.on_error)
         return KStream(self._flow.then(node, value_serde=self._flow.new_value_serde(given.value_serde, node_name)))
 
     def flat_map(
@@ -101,12 +110,13 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         name: str | None = None,
         key_serde: Serde[KR] | None = None,
         value_serde: Serde[VR] | None = None,
+        on_error: OnError | None = None,
     ) -> "KStream[KR, VR]":
         """All ``(key, value)`` pairs that ``mapper(key, value)`` gives, in their order.
 
         Later grouping and joining repartitions; use `flat_map_values` where the key stays.
         """
-        node = FlatMap(name=self._flow.graph.name(name, "KSTREAM-FLATMAP-"), mapper=mapper)
+        node = FlatMap(name=self._flow.graph.name(name, "KSTREAM-FLATMAP-"), mapper=mapper, on_error=on_error)
         return KStream(self._flow.rekeyed_by(node, key_serde, value_serde))
 
     @overload
@@ -123,21 +133,29 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         """The key with each of the values that ``mapper(value)``, or ``mapper(key, value)``, gives."""
         given = ValueOptions(**options)
         node_name = self._flow.graph.name(given.name, "KSTREAM-FLATMAPVALUES-")
-        node = FlatMapValues(name=node_name, mapper=mapper, with_key=with_key)
+        node = FlatMapValues(name=node_name, mapper=mapper, with_key=with_key, on_error=given.on_error)
         return KStream(self._flow.then(node, value_serde=self._flow.new_value_serde(given.value_serde, node_name)))
 
     def select_key(
-        self, mapper: Callable[[K, V], KR], *, name: str | None = None, key_serde: Serde[KR] | None = None
+        self,
+        mapper: Callable[[K, V], KR],
+        *,
+        name: str | None = None,
+        key_serde: Serde[KR] | None = None,
+        on_error: OnError | None = None,
     ) -> "KStream[KR, V]":
         """The same values under the key ``mapper(key, value)``; later grouping and joining repartitions."""
-        node = SelectKey(name=self._flow.graph.name(name, "KSTREAM-KEY-SELECT-"), mapper=mapper)
+        node_name = self._flow.graph.name(name, "KSTREAM-KEY-SELECT-")
+        node = SelectKey(name=node_name, mapper=mapper, on_error=on_error)
         serde = self._flow.new_key_serde(key_serde, node.name)
         return KStream(self._flow.then(node, key_serde=serde, rekeyed=True))
 
-    def peek(self, action: Callable[[K, V], object], *, name: str | None = None) -> "KStream[K, V]":
+    def peek(
+        self, action: Callable[[K, V], object], *, name: str | None = None, on_error: OnError | None = None
+    ) -> "KStream[K, V]":
         """The same records, after ``action(key, value)`` has seen them."""
         node_name = self._flow.graph.name(name, "KSTREAM-PEEK-")
-        return KStream(self._flow.then(Peek(name=node_name, action=action)))
+        return KStream(self._flow.then(Peek(name=node_name, action=action, on_error=on_error)))
 
     def print(
         self,
@@ -146,6 +164,7 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         label: str | None = None,
         mapper: Callable[[K, V], object] | None = None,
         name: str | None = None,
+        on_error: OnError | None = None,
     ) -> None:
         """Nothing: each record is written as a line ``[label]: key, value``, and the stream ends here.
 
@@ -154,29 +173,32 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
             label: What lines begin with; the name of the node before without one.
             mapper: ``mapper(key, value)`` makes what follows the label.
             name: Of the node.
+            on_error: What happens to a record that cannot be written; see `NewValues`.
 
         Source: Printed.
         """
         node_name = self._flow.graph.name(name, "KSTREAM-PRINTER-")
         printer = Printer(path, self._flow.step.output if label is None else label, mapper)
-        self._flow.then(ForEach(name=node_name, action=printer))
+        self._flow.then(ForEach(name=node_name, action=printer, on_error=on_error))
 
-    def for_each(self, action: Callable[[K, V], object], *, name: str | None = None) -> None:
+    def for_each(
+        self, action: Callable[[K, V], object], *, name: str | None = None, on_error: OnError | None = None
+    ) -> None:
         """Nothing: ``action(key, value)`` is called for each record, and the stream ends here.
 
         An action may see a record again after a failure, also under exactly-once.
         """
         node_name = self._flow.graph.name(name, "KSTREAM-FOREACH-")
-        self._flow.then(ForEach(name=node_name, action=action))
+        self._flow.then(ForEach(name=node_name, action=action, on_error=on_error))
 
     def merge(self, other: "KStream[K, V]", *, name: str | None = None) -> "KStream[K, V]":
         """The records of both streams, each in its order; there is no order between the two."""
         step = Step([PassThrough(name=self._flow.graph.name(name, "KSTREAM-MERGE-"))], merges=True)
         return KStream(self._flow.merged_with(other._flow, step))
 
-    def split(self, *, name: str | None = None) -> "BranchedKStream[K, V]":
+    def split(self, *, name: str | None = None, on_error: OnError | None = None) -> "BranchedKStream[K, V]":
         """A splitter: each record goes to the first of its branches whose predicate holds."""
-        return BranchedKStream(self._flow, self._flow.graph.name(name, "KSTREAM-BRANCH-"))
+        return BranchedKStream(self._flow, self._flow.graph.name(name, "KSTREAM-BRANCH-"), on_error)
 
     def deduplicate(
         self,
@@ -187,6 +209,7 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         name: str | None = None,
         store: str | None = None,
         in_memory: bool | None = None,
+        on_error: OnError | None = None,
     ) -> "KStream[K, V]":
         """The first record of each id; those of the same id that come later are left out if they are near in time.
 
@@ -202,13 +225,14 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
             name: Of the node, and of the repartition topic without ``-repartition``.
             store: Name of the store.
             in_memory: Whether ids are kept in memory instead of RocksDB.
+            on_error: What happens to a record for which ``key`` raises; see `NewValues`.
 
         Time: Records may be out of order by ``within``; of older ones a duplicate may pass.
         State: A window store of ids with a changelog; they expire with stream time, after twice ``within``.
         Source: KIP-655.
         """
         options = StoreOptions(store=store or False, in_memory=in_memory)
-        return KStream(deduplicated(self._flow, Deduplication(within, key, id_serde, name, options)))
+        return KStream(deduplicated(self._flow, Deduplication(within, key, id_serde, name, options, on_error)))
 
     def repartition(
         self,
@@ -236,31 +260,39 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
 
     def to(
         self,
-        topic: str | Callable[[K, V], str],
+        topic: str | TopicNameExtractor[K, V],
         *,
         name: str | None = None,
         key_serde: Serde[K] | None = None,
         value_serde: Serde[V] | None = None,
         partitioner: Partitioner | None = None,
+        on_error: OnError | None = None,
     ) -> None:
         """Nothing: the records are written to a topic, and the stream ends here.
 
         Args:
-            topic: Its name, or ``topic(key, value)`` that names one for each record. It must exist.
+            topic: Its name, or a function that names one for each record: ``topic(key, value)``, or
+                ``topic(key, value, context)`` if it takes a third argument, a `RecordContext`. It must exist.
             name: Of the sink.
             key_serde: How keys are written, if not as the stream's serde does.
             value_serde: Likewise for values.
             partitioner: ``(key, value, number of partitions)`` to the partition, instead of the key's hash; to several
                 of them, to none, which drops and counts the record, or to None for the key's hash.
+            on_error: What happens to a record that the serdes refuse, or that is too large: one of
+                `streamlib.error_policies`, or a function that is asked. Without it, what the setting
+                ``production_exception_handler`` says.
         """
         flow = self._flow.with_serdes(key_serde, value_serde, "to")
         node_name = flow.graph.name(name, "KSTREAM-SINK-")
-        sink = Sink(name=node_name, topic=None, key_serde=flow.key_serde, value_serde=flow.value_serde)
+        sink = Sink(
+            name=node_name, topic=None, key_serde=flow.key_serde, value_serde=flow.value_serde, on_error=on_error
+        )
         if callable(topic):
-            flow.then(replace(sink, topic_fn=topic, partitioner=partitioner))
+            sink = replace(sink, topic_fn=topic, with_context=flow.graph.takes_context(topic, node_name))
         else:
             flow.graph.check_name(topic, "the topic name")
-            flow.then(replace(sink, topic=topic, partitioner=partitioner))
+            sink = replace(sink, topic=topic)
+        flow.then(replace(sink, partitioner=partitioner))
 
     def process(
         self,
@@ -269,6 +301,7 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         name: str | None = None,
         key_serde: Serde[KR] | None = None,
         value_serde: Serde[VR] | None = None,
+        on_error: OnError | None = None,
     ) -> "KStream[KR, VR]":
         """What a `Processor` forwards; later grouping and joining repartitions, since it may change keys.
 
@@ -278,10 +311,11 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
             name: Of the node.
             key_serde: Of the keys it forwards.
             value_serde: Of the values it forwards.
+            on_error: What happens to a record for which it raises, or one of its punctuators; see `NewValues`.
 
         Source: KStream.process, KIP-820.
         """
-        options = ValueOptions(name, value_serde)
+        options = ValueOptions(name, value_serde, on_error)
         return KStream(processed(self._flow, supplier, stores, options, key_serde))
 
     def process_values(
@@ -320,6 +354,7 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
         name: str | None = None,
         key_serde: Serde[KR] | None = None,
         value_serde: Serde[V] | None = None,
+        on_error: OnError | None = None,
     ) -> KGroupedStream[KR, V]:
         """The records under the key ``key_selector(key, value)``, to be aggregated; they are repartitioned first.
 
@@ -328,8 +363,10 @@ class KStream(StreamJoins[K, V], StreamCalls[K, V]):
             name: Of the node, and of the repartition topic without ``-repartition``.
             key_serde: Of the new keys.
             value_serde: Of the values in the repartition topic, if not that of the stream.
+            on_error: What happens to a record for which ``key_selector`` raises; see `NewValues`.
         """
-        node = SelectKey(name=self._flow.graph.name(name, "KSTREAM-KEY-SELECT-"), mapper=key_selector)
+        node_name = self._flow.graph.name(name, "KSTREAM-KEY-SELECT-")
+        node = SelectKey(name=node_name, mapper=key_selector, on_error=on_error)
         serde = self._flow.new_key_serde(key_serde, node.name)
         flow = self._flow.then(node, key_serde=serde, rekeyed=True)
         return KGroupedStream(flow.with_serdes(None, value_serde, "group_by"), name)

@@ -174,6 +174,7 @@ class StreamCalls(Generic[K, V]):
             ordered=options.ordered,
             one_per_key=options.one_per_key,
             policy=policy,
+            on_error=options.on_error,
         )
 
     def _stream(self, flow: Flow) -> "KStream[Any, Any]":

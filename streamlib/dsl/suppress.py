@@ -1,9 +1,11 @@
 """Suppressed tables. Next: `topology/suppress_nodes`, what is left of one in the plan."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from streamlib.dsl.flow import Flow
 from streamlib.dsl.graph import Step, TableStep
+from streamlib.dsl.idle import idle_ms, idle_ms_above
 from streamlib.dsl.options import StoreOptions
 from streamlib.topology.suppress_nodes import TableSuppress
 from streamlib.topology.suppressed import StrictBufferConfig, Suppressed
@@ -31,7 +33,7 @@ class SuppressStep(TableStep):
         return self.above.send_old_values(force=force)
 
 
-def suppress(flow: Flow, how: Suppressed, name: str | None) -> Flow:
+def suppress(flow: Flow, how: Suppressed, name: str | None, close_after_idle: timedelta | None = None) -> Flow:
     """The flow of a suppressed table; the table above is made to send old values, with a store if it takes one.
 
     Two numbers for names are taken if it has no name, none if it has one. Source: KTableImpl.suppress.
@@ -77,6 +79,7 @@ def suppress(flow: Flow, how: Suppressed, name: str | None) -> Flow:
         records_max=config.records_max,
         bytes_max=config.bytes_max,
         shut_down_when_full=isinstance(config, StrictBufferConfig),
+        idle_ms=idle_ms_above(table) if close_after_idle is None else idle_ms(graph, close_after_idle, node_name),
     )
     table.send_old_values(force=True)
     step = SuppressStep([node], stores=[spec], above=table, buffer=spec.name)

@@ -5,6 +5,7 @@ Next: `topology/nodes`, what is left of a table in the plan.
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Unpack, overload
 
 from streamlib.dsl.flow import Flow, repartition_sink
@@ -13,6 +14,7 @@ from streamlib.dsl.options import Materialized, MaterializedValues, StoreOptions
 from streamlib.dsl.processing import values_transformed
 from streamlib.dsl.suppress import suppress
 from streamlib.dsl.table_joins import TableJoins
+from streamlib.error_policies import OnError
 from streamlib.serdes.base import AnySerde, Serde
 from streamlib.serdes.changed import changed
 from streamlib.serdes.primitives import INT64
@@ -44,22 +46,32 @@ class KTable(TableJoins[K, V]):
         return self._store_name
 
     def filter(
-        self, predicate: Callable[[K, V], object], *, name: str | None = None, **materialized: Unpack[Materialized]
+        self,
+        predicate: Callable[[K, V], object],
+        *,
+        name: str | None = None,
+        on_error: OnError | None = None,
+        **materialized: Unpack[Materialized],
     ) -> "KTable[K, V]":
         """The rows for which ``predicate(key, value)`` holds; a row that no longer passes is deleted.
 
         Source: KTable.filter.
         """
-        return self._filter(predicate, False, name, StoreOptions(**materialized))
+        return self._filter(predicate, False, name, on_error, StoreOptions(**materialized))
 
     def filter_not(
-        self, predicate: Callable[[K, V], object], *, name: str | None = None, **materialized: Unpack[Materialized]
+        self,
+        predicate: Callable[[K, V], object],
+        *,
+        name: str | None = None,
+        on_error: OnError | None = None,
+        **materialized: Unpack[Materialized],
     ) -> "KTable[K, V]":
         """The rows for which ``predicate(key, value)`` does not hold.
 
         Source: KTable.filterNot.
         """
-        return self._filter(predicate, True, name, StoreOptions(**materialized))
+        return self._filter(predicate, True, name, on_error, StoreOptions(**materialized))
 
     @overload
     def map_values(
@@ -85,7 +97,11 @@ class KTable(TableJoins[K, V]):
         spec = self._named_store("KTABLE-MAPVALUES-", store, serde)
         node_name = self._flow.graph.name(values.name, "KTABLE-MAPVALUES-")
         node = TableMapValues(
-            name=node_name, mapper=mapper, with_key=with_key, all_latest=store.asked_for and spec is None
+            name=node_name,
+            mapper=mapper,
+            with_key=with_key,
+            all_latest=store.asked_for and spec is None,
+            on_error=values.on_error,
         )
         return self._then(node, spec, serde)
 
@@ -109,7 +125,7 @@ class KTable(TableJoins[K, V]):
         serde = self._flow.new_value_serde(values.value_serde, values.name or "transform_values")
         spec = self._named_store("KTABLE-TRANSFORMVALUES-", store, serde)
         name = self._flow.graph.name(values.name, "KTABLE-TRANSFORMVALUES-")
-        flow = values_transformed(self._flow, supplier, stores, (name, spec), serde)
+        flow = values_transformed(self._flow, supplier, stores, (name, spec), serde, values.on_error)
         return KTable(flow, None if spec is None else spec.name)
 
     @overload
@@ -133,13 +149,18 @@ class KTable(TableJoins[K, V]):
         stream: KStream[K, V] = self._flow.graph.make_stream(self._flow.then(node))
         return stream if mapper is None else stream.select_key(mapper, key_serde=key_serde)
 
-    def suppress(self, suppressed: Suppressed, *, name: str | None = None) -> "KTable[K, V]":
+    def suppress(
+        self, suppressed: Suppressed, *, name: str | None = None, close_after_idle: timedelta | None = None
+    ) -> "KTable[K, V]":
         """The same table, whose updates wait until their window closes, or for a time; the last of each key comes out.
 
         Args:
             suppressed: ``Suppressed.until_window_closes(buffer)``, for one final result of each window, or
                 ``Suppressed.until_time_limit(limit, buffer)``.
             name: Of the node and, with ``-store``, of the store of what waits.
+            close_after_idle: After so long without updates windows close all the same, instead of what the windowed
+                aggregation above was given, or else of the worker's ``close_windows_after_idle_ms``; zero for never. No
+                less than those above, or updates may come after a final result. Counts until windows close only.
 
         Time: That of the updates; while none come, nothing comes out. What comes out keeps its timestamp and headers.
 
@@ -148,7 +169,7 @@ class KTable(TableJoins[K, V]):
 
         Source: KTable.suppress (KIP-328).
         """
-        return KTable(suppress(self._flow, suppressed, name))
+        return KTable(suppress(self._flow, suppressed, name, close_after_idle))
 
     def group_by(
         self,
@@ -157,6 +178,7 @@ class KTable(TableJoins[K, V]):
         name: str | None = None,
         key_serde: Serde[KR] | None = None,
         value_serde: Serde[VR] | None = None,
+        on_error: OnError | None = None,
     ) -> "KGroupedTable[KR, VR]":
         """The rows under the new keys and values that ``mapper(key, value)`` gives, to be aggregated.
 
@@ -165,11 +187,12 @@ class KTable(TableJoins[K, V]):
             name: Of the node and, with ``-repartition``, of the repartition topic.
             key_serde: Of the new keys.
             value_serde: Of the new values.
+            on_error: What happens to a row for which ``mapper`` raises; see `NewValues`.
 
         State: The table above gets a store if it has none, since the old value of an update is needed.
         Source: KTable.groupBy.
         """
-        node = TableGroupBy(name=self._flow.graph.name(name, "KTABLE-SELECT-"), mapper=mapper)
+        node = TableGroupBy(name=self._flow.graph.name(name, "KTABLE-SELECT-"), mapper=mapper, on_error=on_error)
         flow = self._flow.then(
             node,
             key_serde=self._flow.new_key_serde(key_serde, node.name),
@@ -179,7 +202,12 @@ class KTable(TableJoins[K, V]):
         return KGroupedTable(flow, name)
 
     def _filter(
-        self, predicate: Callable[[K, V], object], negate: bool, name: str | None, options: StoreOptions
+        self,
+        predicate: Callable[[K, V], object],
+        negate: bool,
+        name: str | None,
+        on_error: OnError | None,
+        options: StoreOptions,
     ) -> "KTable[K, V]":
         spec = self._named_store("KTABLE-FILTER-", options, self._flow.value_serde)
         node_name = self._flow.graph.name(name, "KTABLE-FILTER-")
@@ -192,6 +220,7 @@ class KTable(TableJoins[K, V]):
             send_old=send_old,
             of_versions=self._table.is_versioned,
             all_latest=options.asked_for and spec is None,
+            on_error=on_error,
         )
         return self._then(node, spec)
 
@@ -251,6 +280,7 @@ class KGroupedTable(Generic[K, V]):
         *,
         name: str | None = None,
         value_serde: Serde[V] | None = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[K, V]:
         """The values of each key combined: ``adder(aggregate, value)``, ``subtractor(aggregate, old value)``.
@@ -258,7 +288,7 @@ class KGroupedTable(Generic[K, V]):
         The first value of a key is its first aggregate. Source: KGroupedTable.reduce.
         """
         serde = self._flow.graph.serde(value_serde, self._flow.value_serde, f'"{name or "reduce"}"')
-        node = TableAggregate(name="", kind="reduce", store="", adder=adder, subtractor=subtractor)
+        node = TableAggregate(name="", kind="reduce", store="", adder=adder, subtractor=subtractor, on_error=on_error)
         return self._aggregate(node, "KTABLE-REDUCE-", name, serde, StoreOptions(**materialized))
 
     def aggregate(
@@ -269,6 +299,7 @@ class KGroupedTable(Generic[K, V]):
         *,
         name: str | None = None,
         value_serde: Serde[VR] | None = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[K, VR]:
         """An aggregate for each key: ``adder`` and ``subtractor`` are called with (key, value, aggregate).
@@ -278,7 +309,13 @@ class KGroupedTable(Generic[K, V]):
         """
         serde = self._flow.new_value_serde(value_serde, name or "aggregate")
         node = TableAggregate(
-            name="", kind="aggregate", store="", initializer=initializer, adder=adder, subtractor=subtractor
+            name="",
+            kind="aggregate",
+            store="",
+            initializer=initializer,
+            adder=adder,
+            subtractor=subtractor,
+            on_error=on_error,
         )
         return self._aggregate(node, "KTABLE-AGGREGATE-", name, serde, StoreOptions(**materialized))
 

@@ -4,12 +4,13 @@ Source: Topology. Next: `topology/validate`, which checks it; `topology/processo
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
-from streamlib.dsl.options import OffsetReset
+from streamlib.dsl.options import GivenReset
+from streamlib.error_policies import OnError
 from streamlib.errors import TopologyError
+from streamlib.offset_reset import offset_reset as checked_reset
 from streamlib.serdes.base import AnySerde
 from streamlib.serdes.primitives import BYTES
 from streamlib.state.spec import StoreSpec
@@ -19,6 +20,7 @@ from streamlib.topology.nodes import Node, Partitioner, Sink, Source, TimestampE
 from streamlib.topology.plan import Plan
 from streamlib.topology.processor_api import ProcessorSupplier, gives_one_object, one_object, stores_of
 from streamlib.topology.processor_nodes import ProcessorNode
+from streamlib.topology.topic_names import TopicNameExtractor, takes_context
 from streamlib.topology.topology import Topology
 
 AnySupplier = ProcessorSupplier[Any, Any, Any, Any]
@@ -52,7 +54,8 @@ class TopologyBuilder:
         key_serde: AnySerde | None = None,
         value_serde: AnySerde | None = None,
         timestamp_extractor: TimestampExtractor | None = None,
-        offset_reset: OffsetReset | None = None,
+        offset_reset: GivenReset | None = None,
+        on_error: OnError | None = None,
     ) -> Self:
         """Add a node that reads topics, each of which no other source reads.
 
@@ -62,7 +65,8 @@ class TopologyBuilder:
             key_serde: How keys are read.
             value_serde: How values are read.
             timestamp_extractor: ``(key, value, record timestamp, highest timestamp so far)`` to the event time in ms.
-            offset_reset: Where to start without a committed offset, instead of the worker's ``auto_offset_reset``.
+            offset_reset: Where to start without a committed offset; see `Consumed`.
+            on_error: What happens to a record whose bytes the serde refuses; see `Consumed`.
         """
         patterns = [topic for topic in topics if isinstance(topic, re.Pattern)]
         if not topics:
@@ -72,25 +76,34 @@ class TopologyBuilder:
         names = tuple(topic for topic in topics if not isinstance(topic, re.Pattern))
         for topic in names:
             self._check_name(topic, "the topic name")
+        reset = None
+        try:
+            reset = None if offset_reset is None else checked_reset(offset_reset)
+        except ValueError as error:
+            self._problems.append(f'the offset_reset of "{name}" {error}')
         self._add(
             Source(
                 name=name,
                 topics=names,
                 pattern=patterns[0] if patterns else None,
-                offset_reset=offset_reset,
+                offset_reset=reset,
                 key_serde=key_serde or self._default_key_serde,
                 value_serde=value_serde or self._default_value_serde,
                 timestamp_extractor=timestamp_extractor,
+                on_error=on_error,
             )
         )
         self._plan.source_kinds[name] = "stream"
         return self
 
-    def add_processor(self, name: str, supplier: AnySupplier, *parents: str) -> Self:
-        """Add a node with a `Processor`, fed by others that were added before; and the stores its supplier brings."""
+    def add_processor(self, name: str, supplier: AnySupplier, *parents: str, on_error: OnError | None = None) -> Self:
+        """Add a node with a `Processor`, fed by others that were added before; and the stores its supplier brings.
+
+        ``on_error`` says what happens to a record for which it raises, as in `KStream.process`.
+        """
         if gives_one_object(supplier):
             self._problems.append(one_object(name))
-        node = ProcessorNode(name=name, parents=parents, supplier=supplier)
+        node = ProcessorNode(name=name, parents=parents, supplier=supplier, on_error=on_error)
         self._add(node)
         for spec in stores_of(supplier):
             self.add_state_store(spec, name)
@@ -99,13 +112,17 @@ class TopologyBuilder:
     def add_sink(
         self,
         name: str,
-        topic: str | Callable[[Any, Any], str],
+        topic: str | TopicNameExtractor[Any, Any],
         *parents: str,
         key_serde: AnySerde | None = None,
         value_serde: AnySerde | None = None,
         partitioner: Partitioner | None = None,
+        on_error: OnError | None = None,
     ) -> Self:
-        """Add a node that writes to a topic, or to the one that ``topic(key, value)`` names for each record."""
+        """Add a node that writes to a topic, or to the one that a function names for each record.
+
+        That is called as in `KStream.to`; ``on_error`` is as there, too.
+        """
         sink = Sink(
             name=name,
             parents=parents,
@@ -113,9 +130,13 @@ class TopologyBuilder:
             key_serde=key_serde or self._default_key_serde,
             value_serde=value_serde or self._default_value_serde,
             partitioner=partitioner,
+            on_error=on_error,
         )
         if callable(topic):
-            self._add(replace(sink, topic_fn=topic))
+            try:
+                self._add(replace(sink, topic_fn=topic, with_context=takes_context(topic)))
+            except TypeError as error:
+                self._problems.append(f'"{name}" cannot ask for topics: {error}')
         else:
             self._check_name(topic, "the topic name")
             self._add(replace(sink, topic=topic))

@@ -1,12 +1,14 @@
 """`TimeWindowedKStream`: a stream grouped by key and window. Next: `table`, what an aggregation makes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, Unpack
 
 from streamlib.dsl.grouping import Grouping, emitting
 from streamlib.dsl.late import LateTo
 from streamlib.dsl.options import Materialized, StoreOptions
 from streamlib.dsl.table import KTable
+from streamlib.error_policies import OnError
 from streamlib.record import Windowed
 from streamlib.serdes.base import Serde
 from streamlib.serdes.windowed import time_windowed_ms
@@ -33,11 +35,17 @@ class TimeWindowedKStream(Generic[K, V]):
     """
 
     def __init__(
-        self, grouping: Grouping, windows: FixedWindows, emit: EmitStrategy = EmitStrategy.ON_WINDOW_UPDATE
+        self,
+        grouping: Grouping,
+        windows: FixedWindows,
+        emit: EmitStrategy = EmitStrategy.ON_WINDOW_UPDATE,
+        *,
+        idle_ms: int | None = None,
     ) -> None:
         self._grouping = grouping
         self._windows = windows
         self._emit = emit
+        self._idle_ms = idle_ms
 
     def emit_strategy(self, emit: EmitStrategy) -> "TimeWindowedKStream[K, V]":
         """The same, with aggregations that pass their results on at such times; use what is returned.
@@ -58,7 +66,7 @@ class TimeWindowedKStream(Generic[K, V]):
                 "unlimited windows never close, so they cannot emit on window close: leave out emit_strategy"
             )
         else:
-            return TimeWindowedKStream(self._grouping, self._windows, emit)
+            return TimeWindowedKStream(self._grouping, self._windows, emit, idle_ms=self._idle_ms)
         return self
 
     def count(
@@ -85,6 +93,7 @@ class TimeWindowedKStream(Generic[K, V]):
         name: str | None = None,
         value_serde: Serde[V] | None = None,
         late_to: "LateTo[K, V] | None" = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[Windowed[K], V]:
         """The values of each key and window combined: ``reducer(aggregate, value)``, beginning with the first value.
@@ -101,6 +110,7 @@ class TimeWindowedKStream(Generic[K, V]):
             kind="reduce",
             store=spec.name,
             aggregator=reducer,
+            on_error=on_error,
         )
         return self._aggregate(node, spec, options, late_to)
 
@@ -112,6 +122,7 @@ class TimeWindowedKStream(Generic[K, V]):
         name: str | None = None,
         value_serde: Serde[VR] | None = None,
         late_to: "LateTo[K, V] | None" = None,
+        on_error: OnError | None = None,
         **materialized: Unpack[Materialized],
     ) -> KTable[Windowed[K], VR]:
         """An aggregate for each key and window: ``aggregator(key, value, aggregate)``.
@@ -129,12 +140,14 @@ class TimeWindowedKStream(Generic[K, V]):
             store=spec.name,
             initializer=initializer,
             aggregator=aggregator,
+            on_error=on_error,
         )
         return self._aggregate(node, spec, options, late_to)
 
     def _aggregate(
         self, node: WindowAggregate, spec: StoreSpec, options: StoreOptions, late_to: "LateTo[K, V] | None"
     ) -> KTable[Windowed[K], Any]:
+        node = replace(node, idle_ms=self._idle_ms)
         flow = self._grouping.aggregate(node, emitting(spec, self._windows, self._emit), late_to)
         key_serde = time_windowed_ms(flow.key_serde, self._windows.size_ms)
         return KTable(flow.after(flow.step, key_serde=key_serde), options.store_name)

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
+from streamlib.errors import StreamlibError
 from streamlib.metrics import Metrics
 from streamlib.record import RecordBatch, TopicPartition
 from streamlib.topology.async_nodes import CallPolicy
@@ -86,8 +87,13 @@ class AwaitingOperator(Operator, Protocol):
 class Collector(Protocol):
     """Where sinks write; implemented by `runtime/record_collector`."""
 
-    def send(self, sink: Sink, batch: RecordBatch) -> None:
-        """Serialize, partition and buffer a batch for the sink's topic."""
+    def send(
+        self, sink: Sink, batch: RecordBatch, topic: str | None = None, errors: "ErrorHandler | None" = None
+    ) -> None:
+        """Serialize, partition and buffer a batch for the sink's topic, or for ``topic`` if it has none.
+
+        Rows that cannot be written are left to ``errors``; without that they raise.
+        """
 
 
 class ErrorHandler(Protocol):
@@ -99,6 +105,9 @@ class ErrorHandler(Protocol):
         Raises:
             ProcessingError: The policy is to fail (the default); names node, topic, partition and offset.
         """
+
+    def refused(self, error: StreamlibError, node: str, batch: RecordBatch, row: int) -> None:
+        """Return to drop a row that a sink cannot write; ``error`` says why, and is raised if the policy is to fail."""
 
 
 class Timers(Protocol):

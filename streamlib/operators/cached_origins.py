@@ -11,9 +11,7 @@ from typing import Any, TypeAlias
 
 from streamlib.operators.base import OperatorContext
 from streamlib.record import ChangeBatch, TopicPartition
-from streamlib.topology.interference import nodes_below
-from streamlib.topology.processor_nodes import ProcessorNode, TableTransformValues
-from streamlib.topology.suppress_nodes import TableSuppress
+from streamlib.topology.interference import asks_for_origins, nodes_below
 from streamlib.topology.topology import Topology
 
 Origin: TypeAlias = tuple[TopicPartition | None, int | None]
@@ -21,9 +19,8 @@ Origin: TypeAlias = tuple[TopicPartition | None, int | None]
 
 def wants_origins(topology: Topology, store: str) -> bool:
     """Whether an operator below the nodes that own a store may ask where a record came from."""
-    asking = ProcessorNode | TableTransformValues | TableSuppress
     owners = [node.name for node in topology.nodes.values() if getattr(node, "store", None) == store]
-    return any(isinstance(below, asking) for name in owners for below in nodes_below(topology, name).values())
+    return any(asks_for_origins(below) for name in owners for below in nodes_below(topology, name).values())
 
 
 class CachedOrigins:

@@ -1,6 +1,7 @@
 """Stream time goes on while no records come: windows close although nothing says that their time is over.
 
-Once an operator has got no records for ``close_windows_after_idle_ms`` of wall-clock time, its stream time is that of
+Once an operator has got no records for ``close_windows_after_idle_ms`` of wall-clock time, or for so long as the
+operation says itself (``close_after_idle``), its stream time is that of
 its last record plus all the time since then, and moves on with the wall clock until the next record comes. Records that
 are then behind it are late like any others. The time is kept with the committed offsets, whenever something is
 committed; after a restart the idle time begins anew.
@@ -25,13 +26,14 @@ class IdleTime:
         node: Its name.
         context: The wall clock, and where the time is kept.
         advance: Called with a stream time that has passed without records; whether that has let anything go.
+        idle_ms: After how much wall-clock time without records it is.
     """
 
-    def __init__(self, node: str, context: OperatorContext, advance: Callable[[int], bool]) -> None:
+    def __init__(self, node: str, context: OperatorContext, advance: Callable[[int], bool], idle_ms: int) -> None:
         self._name = f"{node}-time"
         self._context = context
         self._advance = advance
-        self._idle_ms = context.close_windows_after_idle_ms
+        self._idle_ms = idle_ms
         self._stream_time = -1
         self._seen_ms = 0
 
@@ -58,6 +60,17 @@ class IdleTime:
         return self._advance(stream_time)
 
 
-def idle_time(node: str, context: OperatorContext, advance: Callable[[int], bool]) -> IdleTime | None:
-    """The time of an operator; None when windows do not close while no records come."""
-    return IdleTime(node, context, advance) if context.close_windows_after_idle_ms > 0 else None
+def idle_time(
+    node: str, context: OperatorContext, advance: Callable[[int], bool], idle_ms: int | None
+) -> IdleTime | None:
+    """The time of an operator; None when its windows do not close while no records come.
+
+    Args:
+        node: Its name.
+        context: The wall clock, and where the time is kept.
+        advance: As in `IdleTime`.
+        idle_ms: Of its own; None: as the worker says.
+    """
+    if idle_ms is None:
+        idle_ms = context.close_windows_after_idle_ms
+    return IdleTime(node, context, advance, idle_ms) if idle_ms > 0 else None

@@ -2,13 +2,14 @@
 
 Where both streams have records at the same times, the runs between them are very short. Here each side's records come
 as one batch, numbered in the order in which they are to be joined. What does not depend on that order is done a batch
-at a time (what comes before the join, serializing, the changelogs, what comes after it), and only the look at the other
-side's records and the keeping of a run's own are done run by run. The results are the same.
-Next: `state/join_window`, which keeps a run without writing it yet.
+at a time: what comes before the join, serializing, the changelogs, the look at the other side's records, what comes
+after it. Only those that have matches, or wait for them, are put back in order. The results are the same.
+Next: `state/staged_rows`, where a record finds those of the same batch that came before it.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress, groupby
 from typing import cast
 
 from streamlib.operators.base import Forward, Operator
@@ -66,14 +67,21 @@ class JoinInTurns:
             self._windows[side].take(KeyedBatch(picked(sides[side], rows), [raws[row] for row in rows]))
 
     def _join(self, left: KeyedBatch, right: KeyedBatch) -> None:
-        joins = self._joins
+        joins, numbers = self._joins, (_numbers(left), _numbers(right))
         stores = [window.stage(batch) for window, batch in zip(self._windows, (left, right), strict=True)]
         both, results = _together(left, right), Results()
-        begins = (0, len(left))
-        for side, first, last in turns(_numbers(left), _numbers(right)):
-            begin = begins[side]
-            joins[side].join(both, begin + first, begin + last, results)
-            stores[side].show(last - first)
+        matches = [*joins[0].matches(left, numbers[0]), *joins[1].matches(right, numbers[1])]
+        if joins[0].waits:
+            begins = (0, len(left))
+            for side, first, last in turns(*numbers):
+                joins[side].join(both, range(begins[side] + first, begins[side] + last), matches, results)
+        else:
+            rows = list(compress(range(len(both)), matches))
+            if any_none(both.values):  # to be counted
+                rows = [row for row, value in enumerate(both.values) if value is None or matches[row]]
+            rows.sort(key=_numbers(both).__getitem__)
+            for is_right, some in groupby(rows, key=len(left).__le__):
+                joins[is_right].join(both, some, matches, results)
         for store in stores:
             store.settle()
         joins[0].finish(both, results)

@@ -12,7 +12,7 @@ Source: KStreamJoinWindow, KStreamKStreamJoin. Next: `join_in_turns`, which feed
 `state/join_window` and `state/unmatched`, what is kept.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -99,9 +99,9 @@ class JoinWindowOperator:
             self._catch = None
 
     def stage(self, batch: KeyedBatch) -> JoinWindowStore[Any]:
-        """Log records that all have a key; gives the store, which is to be told when they are there."""
+        """Log numbered records that all have a key; gives the store, which is then to put them."""
         keys = cast("list[bytes]", batch.raw_keys)
-        self._store.stage(keys, batch.values, batch.timestamps, batch.headers)
+        self._store.stage(keys, batch.values, batch.timestamps, batch.headers, batch.offsets)
         return self._store
 
     def take(self, batch: KeyedBatch) -> None:
@@ -176,6 +176,9 @@ class StreamStreamJoinOperator:
         serdes: Of both sides' keys, and of this side's values.
         context: Errors, counters, the wall clock.
         forward: Where results go.
+
+    Attributes:
+        waits: Whether records without a match matter: not in an inner join.
     """
 
     def __init__(
@@ -189,6 +192,7 @@ class StreamStreamJoinOperator:
         windows = node.windows
         self._node = node
         self._this, self._other, self._unmatched = stores
+        self.waits = self._unmatched is not None
         self._key_serde, self._value_serde = serdes
         self._context = context
         self._forward = forward
@@ -200,7 +204,7 @@ class StreamStreamJoinOperator:
         self._waits_ms = {LEFT: after_ms + windows.grace_ms, RIGHT: before_ms + windows.grace_ms}
         self._idle: IdleTime | None = None
         if self._unmatched is not None and node.left:  # one side is enough to look for what both sides hold
-            self._idle = idle_time(node.name, context, self._pass_time)
+            self._idle = idle_time(node.name, context, self._pass_time, node.idle_ms)
 
     def init(self) -> None:
         """Take from the stores what both sides know about time; Java begins at -1 again."""
@@ -214,19 +218,26 @@ class StreamStreamJoinOperator:
         """Join each record; those without key or value cannot be and are counted, unless they come out alone."""
         assert isinstance(batch, KeyedBatch), f"{self._node.name} must be fed by the node that keeps its records"
         results = Results()
-        self.join(batch, 0, len(batch), results)
+        self.join(batch, range(len(batch)), self.matches(batch), results)
         self.finish(batch, results)
 
-    def join(self, batch: KeyedBatch, first: int, last: int, results: Results) -> None:
-        """Add the results of the rows from ``first`` up to ``last`` (exclusive)."""
-        raws, timestamps = batch.raw_keys, batch.timestamps
-        if last - first < len(raws):
-            raws, timestamps = raws[first:last], timestamps[first:last]
-        matches = self._other.matches(raws, timestamps, self._before_ms, self._after_ms)
+    def matches(self, batch: KeyedBatch, numbers: list[int] | None = None) -> list[list[Match]]:
+        """For each row what the other side keeps in its window; of staged records those with lower numbers."""
+        return self._other.matches(batch.raw_keys, batch.timestamps, self._before_ms, self._after_ms, numbers)
+
+    def join(self, batch: KeyedBatch, rows: Iterable[int], matches: list[list[Match]], results: Results) -> None:
+        """Add the results of some rows of this side, in order.
+
+        Args:
+            batch: The rows.
+            rows: Which of them.
+            matches: Of each row of the batch.
+            results: To add to.
+        """
         if self._unmatched is None:
-            self._join(batch, first, matches, results)
+            self._join(batch, rows, matches, results)
         else:
-            self._join_or_wait(batch, first, matches, results, self._unmatched)
+            self._join_or_wait(batch, rows, matches, results, self._unmatched)
 
     def finish(self, batch: KeyedBatch, results: Results) -> None:
         """Log what waits and forward the results, once all rows of a batch were joined."""
@@ -257,16 +268,16 @@ class StreamStreamJoinOperator:
         self._this.move_on(stream_time)
         self._other.move_on(stream_time)
 
-    def _join(self, batch: KeyedBatch, first: int, matches: list[list[Match]], results: Results) -> None:
+    def _join(self, batch: KeyedBatch, rows: Iterable[int], matches: list[list[Match]], results: Results) -> None:
         """The inner join."""
         keys, values, raws, timestamps = batch.keys, batch.values, batch.raw_keys, batch.timestamps
         value_of, pair, add = self._other.value, self._pair, results.add
         incomplete = []
-        for row, found in enumerate(matches, first):
+        for row in rows:
             value = values[row]
             if value is None or raws[row] is None:
                 incomplete.append(row)
-            elif found:
+            elif found := matches[row]:
                 key, time = keys[row], timestamps[row]
                 try:
                     for other_time, other in found:
@@ -278,7 +289,12 @@ class StreamStreamJoinOperator:
             self._count_incomplete(batch, incomplete)
 
     def _join_or_wait(
-        self, batch: KeyedBatch, first: int, matches: list[list[Match]], results: Results, unmatched: UnmatchedStore
+        self,
+        batch: KeyedBatch,
+        rows: Iterable[int],
+        matches: list[list[Match]],
+        results: Results,
+        unmatched: UnmatchedStore,
     ) -> None:
         """The left and outer joins."""
         keys, values, raws, timestamps = batch.keys, batch.values, batch.raw_keys, batch.timestamps
@@ -286,8 +302,8 @@ class StreamStreamJoinOperator:
         wait_ms, join_time = self._waits_ms[self._side], unmatched.time
         now_ms = self._context.clock.time_ms()
         incomplete = []
-        for row, found in enumerate(matches, first):
-            key, value, raw, time = keys[row], values[row], raws[row], timestamps[row]
+        for row in rows:
+            key, value, raw, time, found = keys[row], values[row], raws[row], timestamps[row], matches[row]
             if time > join_time.stream_time:
                 join_time.stream_time = time
             try:

@@ -79,7 +79,7 @@ class SessionAggregateOperator:
         if node.emit is EmitStrategy.ON_WINDOW_CLOSE:
             self._emitter = FinalEmitter(_closing(node, rows), _results(node, rows), context, forward)
         own_store_time = None if late is None else lambda: rows.sessions.observed_stream_time
-        self._time = WindowTime(node.name, context, self._emitter, own_store_time)
+        self._time = WindowTime(node, context, self._emitter, own_store_time)
 
     def init(self) -> None:
         """Stream time begins anew; where late records go on, no earlier than the store's, which would drop them."""

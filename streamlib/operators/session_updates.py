@@ -3,13 +3,13 @@
 Has the same methods as `state.session_cache.SessionCache` for the loop of `session_aggregate`, which is next.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from streamlib.operators.session_rows import SessionRows
 from streamlib.operators.table_rows import isolated
 from streamlib.record import ChangeBatch, Windowed
-from streamlib.state.session_cache import UNREAD, Session, drop, insert, loaded, session_at
+from streamlib.state.session_cache import UNREAD, Session, drop, insert, load, session_at
 from streamlib.state.session_keys import session_store_key
 
 KNOWN_KEYS_MAX = 20_000
@@ -38,7 +38,7 @@ class SessionUpdates:
         self._updates: list[Session] = []
         self._olds: list[Any] = []
 
-    def sessions_of(self, keys: Iterable[bytes]) -> dict[bytes, list[Session]]:
+    def sessions_of(self, keys: Sequence[bytes]) -> dict[bytes, list[Session]]:
         """The sessions of each plain key in the order of time, some of them maybe past the retention."""
         self._observed = self._store.observed_stream_time
         if len(self._sessions) > KNOWN_KEYS_MAX:
@@ -46,10 +46,9 @@ class SessionUpdates:
         known, live_from = self._sessions, self._observed - self._store.retention_ms + 1
         for key in keys:
             sessions = known.get(key)
-            if sessions is None:
-                known[key] = loaded(self._store, key)
-            elif len(sessions) > KEPT_SESSIONS_MAX and sessions[0].end < live_from:
-                sessions[:] = [session for session in sessions if session.end >= live_from]
+            if sessions and len(sessions) > KEPT_SESSIONS_MAX and sessions[0].end < live_from:
+                known[key] = [session for session in sessions if session.end >= live_from]
+        load(known, self._store, keys)
         return known
 
     def is_there(self, session: Session) -> bool:

@@ -64,7 +64,7 @@ class SlidingAggregateOperator:
         self._emitter = emitter
         self._late = late
         own_store_time = None if late is None else partial(store_time, table)
-        self._time = WindowTime(node.name, context, emitter, own_store_time)
+        self._time = WindowTime(node, context, emitter, own_store_time)
         self._nearby = Nearby(table, windows.difference_ms)
         functions = functions_of(node)
         self._initializer, self._step = functions.initializer, functions.step

@@ -12,6 +12,7 @@ from streamlib.operators.cached_sessions import CachedSessions, WrittenSessions
 from streamlib.operators.session_rows import SessionRows
 from streamlib.operators.table_rows import TableRows
 from streamlib.state.base import StateStore
+from streamlib.state.custom import CustomStateStore
 from streamlib.state.facade import Stamp
 from streamlib.state.key_value_facade import (
     KeyValueStore,
@@ -112,6 +113,8 @@ def facade_of(spec: StoreSpec, store: StateStore, table: TableRows | None, stamp
     Raises:
         StateStoreError: User code cannot use stores of its kind.
     """
+    if isinstance(store, CustomStateStore):
+        return store.user
     facades = FACADES.get((spec.kind, spec.timestamped))
     if facades is None or spec.retain_duplicates:
         msg = f'the store "{spec.name}" is a {spec.kind} store, which processors cannot use'

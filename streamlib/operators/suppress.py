@@ -59,7 +59,7 @@ class SuppressOperator:
         self._context = context
         self._forward = forward
         self._stream_time = UNKNOWN_TIMESTAMP
-        self._idle = idle_time(node.name, context, self._pass_time) if node.final else None
+        self._idle = idle_time(node.name, context, self._pass_time, node.idle_ms) if node.final else None
         self._bounded = node.records_max is not None or node.bytes_max is not None
         self._records_max = NO_BOUND if node.records_max is None else node.records_max
         self._bytes_max = NO_BOUND if node.bytes_max is None else node.bytes_max

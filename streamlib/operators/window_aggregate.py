@@ -57,7 +57,7 @@ class WindowAggregateOperator:
         self._emitter = emitter
         self._late = late
         own_store_time = None if late is None else partial(store_time, table)
-        self._time = WindowTime(node.name, context, emitter, own_store_time)
+        self._time = WindowTime(node, context, emitter, own_store_time)
         self._fold = Fold(node.name, functions_of(node), table, context.errors)
         self._tumbling_ms = windows.size_ms if _is_tumbling(windows) else 0
         self._suffixes: dict[int, bytes] = {}

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from streamlib.operators.base import OperatorContext
 from streamlib.operators.emit import FinalEmitter
 from streamlib.operators.idle import idle_time
+from streamlib.topology.nodes import WindowAggregate
+from streamlib.topology.session_nodes import SessionAggregate
 
 
 class WindowTime:
     """The largest timestamp an operator has seen since it started.
 
     Args:
-        node: The operator's name.
+        node: The operator's node.
         context: The wall clock, and where times are kept.
         emitter: Passes results on when they are final; None where updates do.
         store_time: Gives the time of the store, for an operator that must call late whatever its store would drop.
@@ -25,7 +27,7 @@ class WindowTime:
 
     def __init__(
         self,
-        node: str,
+        node: WindowAggregate | SessionAggregate,
         context: OperatorContext,
         emitter: FinalEmitter | None,
         store_time: Callable[[], int] | None,
@@ -33,7 +35,7 @@ class WindowTime:
         self.stream_time = -1
         self._emitter = emitter
         self._store_time = store_time
-        self._idle = idle_time(node, context, self._pass)
+        self._idle = idle_time(node.name, context, self._pass, node.idle_ms)
 
     def init(self) -> None:
         """Begin anew: no earlier than the store, where its time counts, nor than the time that was closed by."""

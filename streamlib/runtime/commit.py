@@ -81,9 +81,11 @@ class Committer:
             while self._flush(task):
                 await self._producer.current.drain()
                 await self._clock.sleep(0)
-        reached("after-send")
+        if moved:
+            reached("after-send")
         acknowledged = await self._producer.current.flush()
-        reached("after-acks")
+        if moved:
+            reached("after-acks")
         for task in moved:
             if task.calls.settled():
                 task.acknowledged(acknowledged)
@@ -136,12 +138,15 @@ class Committer:
 
 async def apply(tasks: Iterable[Task], clock: Clock) -> None:
     """Bring the engines of ``tasks``, which must be committed, up to their changelogs."""
-    reached("before-apply")
     for task in tasks:
+        rows = task.stores.pending_rows
+        if rows:
+            reached("before-apply")
         for _ in task.stores.apply():
             reached("mid-apply")
             await clock.sleep(0)
-    reached("after-apply")
+        if rows:
+            reached("after-apply")
 
 
 class Purger:

@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
 from streamlib.metrics import Metrics
+from streamlib.operators.base import ErrorHandler
 from streamlib.record import FetchedBatch, RecordBatch, TopicPartition
 from streamlib.runtime.lowering import Pipeline, lower
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.punctuation import Punctuations, Schedule
+from streamlib.runtime.record_errors import RecordErrors
 from streamlib.runtime.record_queue import RecordQueue
 from streamlib.runtime.task import TaskContext
+from streamlib.runtime.task_errors import TaskErrors
 from streamlib.state.base import StateStore
 from streamlib.topology.nodes import Sink, Source
 from streamlib.topology.processor_api import PunctuationType
@@ -29,7 +32,9 @@ GLOBAL_TASK = TaskId(-1, -1)
 class NoSinks:
     """Where a processor without children writes; implements `operators.base.Collector`."""
 
-    def send(self, sink: Sink, batch: RecordBatch) -> None:
+    def send(
+        self, sink: Sink, batch: RecordBatch, topic: str | None = None, errors: ErrorHandler | None = None
+    ) -> None:
         """Refuse: nothing follows such a processor."""
         raise AssertionError(f"a global store's processor is followed by {sink.name}")
 
@@ -72,7 +77,8 @@ class GlobalProcessors:
     ) -> None:
         self._topology = topology
         self._stores = stores
-        self._context = TaskContext(GLOBAL_TASK, NoSinks(), metrics, config, clock)
+        errors = RecordErrors(config, topology.nodes, None, metrics, clock)
+        self._context = TaskContext(GLOBAL_TASK, NoSinks(), metrics, config, clock, errors)
         self._context.timers = NoPunctuations(clock)
         self._sources: dict[str, tuple[Source, Subtopology]] = {}
         for part in topology.subtopologies:
@@ -80,6 +86,11 @@ class GlobalProcessors:
             if part.is_global and any(isinstance(node, ProcessorNode) for node in nodes):
                 self._sources |= {t: (node, part) for node in nodes if isinstance(node, Source) for t in node.topics}
         self._pipelines: dict[int, Pipeline] = {}
+
+    @property
+    def errors(self) -> TaskErrors:
+        """Where errors of records of global tables arrive."""
+        return self._context.errors
 
     @property
     def topics(self) -> frozenset[str]:
@@ -105,7 +116,8 @@ class GlobalProcessors:
         """
         source, part = self._sources[tp.topic]
         entry = self._pipelines[part.number].sources[source.name]
-        queue = RecordQueue(tp, source, decode_values=True, errors=self._context)
+        queue = RecordQueue(tp, source, decode_values=True, errors=self._context.errors)
+        self._context.queues = {tp: queue}
         queue.start(batch.offsets[0] if batch.offsets else 0, self._context.stream_time)
         queue.add(batch)
         self._context.tp = tp

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
-from streamlib.errors import DeserializationError
 from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.global_processors import GlobalProcessors
-from streamlib.runtime.record_queue import SHOWN_BYTES
+from streamlib.runtime.record_queue import decodes
 from streamlib.state.base import StateStore
 from streamlib.state.spec import StoreSpec
+from streamlib.topology.nodes import Source
 from streamlib.topology.topology import Topology
 
 
@@ -45,7 +45,13 @@ class GlobalUpdates:
             if subtopology.is_global
             for name in subtopology.stores
         }
-        self._config = config
+        self._sources = {
+            topic: node.name
+            for node in topology.nodes.values()
+            if isinstance(node, Source)
+            for topic in node.topics
+            if topic in self.specs
+        }
         self._metrics = metrics
         self._stores = stores
         self._processors = GlobalProcessors(topology, config, metrics, stores, clock)
@@ -91,27 +97,6 @@ class GlobalUpdates:
             spec.key_serde.deserialize_many([batch.keys[row] for row in rows])
             spec.value_serde.deserialize_many([batch.values[row] for row in rows])
         except Exception:  # the slow path finds the row
-            rows = [row for row in rows if self._decodes(spec, tp, batch, row)]
+            serdes, source = (spec.key_serde, spec.value_serde), self._sources[tp.topic]
+            rows = [row for row in rows if decodes(batch, row, serdes, source, tp, self._processors.errors)]
         return rows
-
-    def _decodes(self, spec: StoreSpec, tp: TopicPartition, batch: FetchedBatch, row: int) -> bool:
-        for part, serde, data in (
-            ("key", spec.key_serde, batch.keys[row]),
-            ("value", spec.value_serde, batch.values[row]),
-        ):
-            if data is None:
-                continue
-            try:
-                serde.deserialize(data)
-            except Exception as error:
-                if self._config.deserialization_error == "skip":
-                    self._metrics.dropped(spec.name, "deserialization-error")
-                    return False
-                msg = (
-                    f"the {part} ({serde.name}) of a global table's record cannot be decoded: {error}: "
-                    f"topic={tp.topic} partition={tp.partition} offset={batch.offsets[row]} "
-                    f"first bytes={data[:SHOWN_BYTES].hex()}. Mend the table's serde, or skip such records with "
-                    "--on-deserialization-error skip."
-                )
-                raise DeserializationError(msg) from error
-        return True

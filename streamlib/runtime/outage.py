@@ -22,6 +22,9 @@ class Outage:
         transport: Makes new connections, to see whether a broker answers them.
         clock: Time.
 
+    Attributes:
+        lasts: Whether there is one.
+
     Source: Kafka Streams' ``task.timeout.ms``.
     """
 
@@ -30,9 +33,11 @@ class Outage:
         self._clock = clock
         self._log = Rarely(clock)
         self._answered_at: float | None = None
+        self.lasts = False
 
     def over(self) -> None:
         """A call has succeeded."""
+        self.lasts = False
         self._answered_at = None
 
     async def goes_on(self, error: BrokerUnavailableError) -> None:
@@ -41,6 +46,7 @@ class Outage:
         Raises:
             TransportError: For five minutes brokers have answered new connections, while this worker's went on failing.
         """
+        self.lasts = True
         if self._log.now():
             log.warning("waiting for the broker at %s: %s", self._transport.address, error)
         now = self._clock.monotonic()

@@ -68,6 +68,9 @@ class PartitionGroup:
         runs: list[tuple[RecordQueue, int]] = []
         while True:
             queue = heap.pop()
+            if len(heap) == 1:
+                queue = self._alternate(queue, heap.pop(), left, runs)
+                break
             length = queue.claim(heap.first_time, left)
             runs.append((queue, length))
             left -= length
@@ -78,6 +81,29 @@ class PartitionGroup:
         turns = Turns(runs)
         self._line_up(queue, max_rows)
         return turns
+
+    def _alternate(
+        self, queue: RecordQueue, other: RecordQueue, left: int, runs: list[tuple[RecordQueue, int]]
+    ) -> RecordQueue:
+        """The turns of the last two queues, ``queue`` first; gives the one that had the last turn.
+
+        A run ends at a record that is later than the head of the other queue, so that one is next.
+        """
+        (times, row), (other_times, other_row) = queue.unclaimed(), other.unclaimed()
+        while True:
+            first, last, limit = row, min(len(times), row + left), other_times[other_row]
+            row += 1
+            while row < last and times[row] <= limit:
+                row += 1
+            runs.append((queue, row - first))
+            left -= row - first
+            if not left or row == len(times):
+                break
+            queue, times, row, other, other_times, other_row = other, other_times, other_row, queue, times, row
+        queue.claim_to(row)
+        other.claim_to(other_row)
+        self._heap.push(other_times[other_row], other)
+        return queue
 
     def _lined_up(self, max_rows: int) -> bool:
         """Whether something can be taken, now that those have lined up which got their first records."""

@@ -4,14 +4,16 @@ Serialization, partitioning and buffering work on whole columns; nothing is awai
 at the next commit. Next: `commit`, which waits until everything appended is acknowledged.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from streamlib.errors import MissingTopicError, ProcessingError, SerdeError
+from streamlib.errors import MissingTopicError, ProcessingError, ProductionError, RecordTooLargeError
 from streamlib.metrics import Metrics
+from streamlib.operators.base import ErrorHandler
 from streamlib.operators.selection import picked
 from streamlib.record import Headers, RecordBatch, TopicPartition
-from streamlib.serdes.base import AnySerde
+from streamlib.runtime.serialization import serialized
 from streamlib.topology.nodes import Partitioner, Sink
 from streamlib.transport.base import Appends
 from streamlib.transport.partitioner import Partitioner as KeyPartitioner
@@ -25,7 +27,26 @@ class ProducerInUse(Protocol):
         """The live producer."""
 
 
+SHOWN_CHARACTERS = 80
+
 Columns = tuple[list[bytes | None], list[bytes | None], list[int], list[Headers]]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A batch on its way to one topic.
+
+    Attributes:
+        sink: The node.
+        topic: Its name on the broker.
+        batch: The rows, as objects.
+        errors: Decides about those that cannot be written.
+    """
+
+    sink: Sink
+    topic: str
+    batch: RecordBatch
+    errors: ErrorHandler | None
 
 
 class RecordCollector:
@@ -47,43 +68,66 @@ class RecordCollector:
         self._metrics = metrics
         self._by_key = KeyPartitioner()
 
-    def send(self, sink: Sink, batch: RecordBatch) -> None:
+    def send(
+        self, sink: Sink, batch: RecordBatch, topic: str | None = None, errors: ErrorHandler | None = None
+    ) -> None:
         """Serialize, partition and buffer a batch for the sink's topic.
+
+        Args:
+            sink: Where it goes.
+            batch: What is written.
+            topic: Of a sink that names a topic for each record: the one of these.
+            errors: Decides about rows that cannot be written; without it they raise.
 
         Raises:
             SerdeError: A key or value does not fit the sink's serde.
+            ProductionError: A record is too large.
             MissingTopicError: The topic does not exist.
             ProcessingError: The sink's partitioner raised, or chose a partition that does not exist.
-            DeliveryError: A record is too large, or an earlier delivery failed.
+            DeliveryError: An earlier delivery failed.
         """
-        keys = serialized(sink.key_serde, batch.keys, batch, sink, "key")
-        values = serialized(sink.value_serde, batch.values, batch, sink, "value")
-        if sink.topic is not None:
-            self._append(sink, self._physical(sink.topic), batch, keys, values)
+        batch, keys, values = serialized(sink, batch, errors)
+        if not keys:
             return
-        assert sink.topic_fn is not None
-        rows_of: dict[str, list[int]] = {}
-        for row, topic in enumerate(map(sink.topic_fn, batch.keys, batch.values)):
-            rows_of.setdefault(topic, []).append(row)
-        for topic, rows in rows_of.items():
-            part = picked(batch, rows)
-            self._append(sink, topic, part, [keys[row] for row in rows], [values[row] for row in rows])
+        if topic is None:
+            assert sink.topic is not None, f"{sink.name} names a topic for each record"
+            topic = self._physical(sink.topic)
+        self._append(Output(sink, topic, batch, errors), keys, values)
 
-    def _append(
-        self, sink: Sink, topic: str, batch: RecordBatch, keys: list[bytes | None], values: list[bytes | None]
+    def write_letter(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, timestamp: int, headers: Headers
     ) -> None:
+        """Write a dead letter, to that partition or, in a topic with fewer, to another one.
+
+        Raises:
+            MissingTopicError: The topic does not exist.
+            ProductionError: The letter is too large.
+            DeliveryError: An earlier delivery failed.
+        """
+        count = self._counts.get(topic)
+        if count is None:
+            msg = f'the dead letter topic "{topic}" does not exist. Create it: streamlib topics create {topic}'
+            raise MissingTopicError(msg)
+        try:
+            tp = TopicPartition(topic, partition % count)
+            self._producer.current.append(tp, [key], [value], [timestamp], [headers])
+        except RecordTooLargeError as error:
+            raise ProductionError(f"a dead letter cannot be written: {error}") from error
+
+    def _append(self, out: "Output", keys: list[bytes | None], values: list[bytes | None]) -> None:
+        sink, topic, batch = out.sink, out.topic, out.batch
         count = self._counts.get(topic)
         if count is None:
             msg = f'the sink topic "{topic}" does not exist: node={sink.name}. Create it before records reach it.'
             raise MissingTopicError(msg)
-        producer = self._producer.current
         if count == 1 and sink.partitioner is None:
-            producer.append(TopicPartition(topic, 0), keys, values, batch.timestamps, batch.headers)
+            self._write(out, 0, (keys, values, batch.timestamps, list(batch.headers or ())), None)
             return
         if sink.partitioner is not None:
-            rows, partitions = self._chosen(sink.partitioner, sink.name, topic, batch, keys, count)
+            rows, partitions = self._chosen(sink.partitioner, out, keys, count)
             if rows is not None:
                 batch = picked(batch, rows)
+                out = replace(out, batch=batch)
                 keys, values = [keys[row] for row in rows], [values[row] for row in rows]
             if not partitions:
                 return
@@ -91,31 +135,74 @@ class RecordCollector:
             hashed = sink.key_serde.partition_bytes
             partitions = self._by_key.partitions(topic, keys if hashed is None else hashed(keys), count)
         for partition, columns in spread(partitions, count, keys, values, batch):
-            producer.append(TopicPartition(topic, partition), *columns[:3], columns[3] or None)
+            self._write(out, partition, columns, partitions)
+
+    def _write(self, out: "Output", partition: int, columns: Columns, partitions: list[int] | None) -> None:
+        """Append the columns of one partition; a record that is too large is left to the policy, the others follow.
+
+        Args:
+            out: The batch that they are of.
+            partition: Where they go.
+            columns: Their bytes.
+            partitions: Where each row of the batch goes; None for all to this one.
+        """
+        producer, tp, first = self._producer.current, TopicPartition(out.topic, partition), 0
+        while True:
+            keys, values, timestamps, headers = columns
+            try:
+                producer.append(tp, keys, values, timestamps, headers or None)
+                return
+            except RecordTooLargeError as error:
+                here = range(len(out.batch)) if partitions is None else [*_rows(partitions, partition)]
+                self._too_large(out, here[first + error.row], error)
+                rest = error.row + 1
+            first += rest
+            columns = (keys[rest:], values[rest:], timestamps[rest:], headers[rest:])
+            if not columns[0]:
+                return
+
+    def _too_large(self, out: "Output", row: int, cause: RecordTooLargeError) -> None:
+        offset = "unknown" if out.batch.offsets is None else out.batch.offsets[row]
+        key = repr(out.batch.keys[row])
+        shown = key if len(key) <= SHOWN_CHARACTERS else f"{key[:SHOWN_CHARACTERS]}..."
+        error = ProductionError(
+            f"a record cannot be written: node={out.sink.name} key={shown} input offset={offset}: {cause}"
+        )
+        error.__cause__ = cause
+        if out.errors is None:
+            raise error from cause
+        out.errors.refused(error, out.sink.name, out.batch, row)
 
     def _chosen(
-        self, choose: Partitioner, node: str, topic: str, batch: RecordBatch, keys: list[bytes | None], count: int
+        self, choose: Partitioner, out: "Output", keys: list[bytes | None], count: int
     ) -> tuple[list[int] | None, list[int]]:
         """Where a partitioner sends rows: partitions, each with its row; no rows when each has one partition.
 
         Raises:
             ProcessingError: The partitioner raised, or chose a partition that does not exist.
         """
+        batch, node, topic = out.batch, out.sink.name, out.topic
         chosen: list[Any] = []
-        try:
-            for key, value in zip(batch.keys, batch.values, strict=True):
+        failed = 0
+        for key, value in zip(batch.keys, batch.values, strict=True):
+            try:
                 chosen.append(choose(key, value, count))
-        except Exception as error:
-            offset = "unknown" if batch.offsets is None else batch.offsets[len(chosen)]
-            msg = f"the partitioner raised {error!r}: node={node} topic={topic} input offset={offset}"
-            raise ProcessingError(msg) from error
+            except Exception as error:
+                row = len(chosen)
+                offset = None if batch.offsets is None else batch.offsets[row]
+                if out.errors is None:
+                    msg = f"the partitioner raised {error!r}: node={node} topic={topic} input offset={offset}"
+                    raise ProcessingError(msg) from error
+                out.errors.failed(error, node, key, value, batch.timestamps[row], offset)
+                failed += 1
+                chosen.append(())
         if None in chosen:
             by_key = self._by_key.partitions(topic, keys, count)
             chosen = [by_key[row] if to is None else to for row, to in enumerate(chosen)]
         rows: list[int] | None = None
         if not all(type(to) is int for to in chosen):
             several = [dict.fromkeys(to) if isinstance(to, Collection) else (to,) for to in chosen]
-            if dropped := sum(not to for to in several):
+            if dropped := sum(not to for to in several) - failed:
                 self._metrics.dropped(node, "no-partition", dropped)
             rows = [row for row, to in enumerate(several) for _ in to]
             chosen = [partition for to in several for partition in to]
@@ -124,6 +211,11 @@ class RecordCollector:
             msg = f"the partitioner chose partition {wrong[0]!r} of {count}: node={node} topic={topic}"
             raise ProcessingError(msg)
         return rows, chosen
+
+
+def _rows(partitions: list[int], partition: int) -> Iterator[int]:
+    """The rows that go to a partition."""
+    return (row for row, to in enumerate(partitions) if to == partition)
 
 
 def spread(
@@ -146,30 +238,6 @@ def spread(
     return [(partition, c) for partition, c in enumerate(columns) if c[0]]
 
 
-def serialized(serde: AnySerde, column: list[Any], batch: RecordBatch, sink: Sink, part: str) -> list[bytes | None]:
-    """The bytes of a column.
-
-    Raises:
-        SerdeError: Names the node, the offset and the type of the first value that does not fit.
-    """
-    try:
-        return serde.serialize_many(column)
-    except Exception as error:
-        for row, value in enumerate(column):
-            try:
-                if value is not None:
-                    serde.serialize(value)
-            except Exception as cause:
-                offset = "unknown" if batch.offsets is None else batch.offsets[row]
-                msg = (
-                    f"the {part} serde {serde.name} cannot write a {type(value).__name__}: {cause}: "
-                    f"node={sink.name} topic={sink.topic} input offset={offset}. "
-                    f"Give .to() the {part}_serde that fits, or map the {part} before it."
-                )
-                raise SerdeError(msg) from cause
-        raise SerdeError(f"the {part} serde {serde.name} failed: node={sink.name}: {error}") from error
-
-
 class ChangelogTopicWriter:
     """A store's changelog partition; implements `state.base.ChangelogWriter`."""
 
@@ -184,5 +252,12 @@ class ChangelogTopicWriter:
         timestamps: list[int],
         headers: Sequence[Headers] | None = None,
     ) -> None:
-        """Log updates in order."""
-        self._producer.current.append(self.tp, keys, values, timestamps, headers)
+        """Log updates in order.
+
+        Raises:
+            ProductionError: One is too large; its row is in the store, so no policy can leave it out.
+        """
+        try:
+            self._producer.current.append(self.tp, keys, values, timestamps, headers)
+        except RecordTooLargeError as error:
+            raise ProductionError(f"a row of a store cannot be logged: {error}") from error

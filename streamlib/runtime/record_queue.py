@@ -7,6 +7,7 @@ column of as many as are wanted at a time; only a column that fails is gone thro
 Source: RecordQueue. Next: `task`, which takes the runs; `operators/fusion`.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -14,17 +15,19 @@ from typing import Any, Protocol
 from streamlib.errors import ProcessingError
 from streamlib.operators.selection import picked
 from streamlib.record import FetchedBatch, RecordBatch, TopicPartition
+from streamlib.runtime.future_times import FutureTimes
+from streamlib.runtime.task_errors import RawRecord, raw_record
 from streamlib.serdes.base import AnySerde
 from streamlib.topology.nodes import Source
-
-SHOWN_BYTES = 64
 
 
 class DecodeErrors(Protocol):
     """What to do with a record that cannot be decoded."""
 
-    def undecodable(self, error: Exception, part: str, tp: TopicPartition, offset: int, data: bytes) -> None:
-        """Return to skip the record (it is counted), or raise `DeserializationError`."""
+    def undecodable(
+        self, error: Exception, part: str, node: str, tp: TopicPartition, fetched: FetchedBatch, row: int
+    ) -> None:
+        """Return to leave the record out (it is counted), or raise."""
 
 
 class RecordQueue:
@@ -35,18 +38,30 @@ class RecordQueue:
         partition_time: Highest timestamp taken so far, -1 before the first.
         next_offset: What to commit once everything taken is processed.
         fetch_offset: Where the consumer goes on reading.
+        needed_from: Tells up to where records were processed for good: those after it are kept as they were read, in
+            case one fails.
     """
 
-    def __init__(self, tp: TopicPartition, source: Source, decode_values: bool, errors: DecodeErrors) -> None:
+    def __init__(
+        self,
+        tp: TopicPartition,
+        source: Source,
+        decode_values: bool,
+        errors: DecodeErrors,
+        future_times: FutureTimes | None = None,
+    ) -> None:
         self.tp = tp
         self.source = source
         self.buffered = 0
         self.partition_time = -1
         self.next_offset = -1
         self.fetch_offset = -1
+        self.needed_from: Callable[[], int] = lambda: self.next_offset
         self._decode_values = decode_values
         self._errors = errors
+        self._future_times = future_times
         self._fetched: deque[FetchedBatch] = deque()
+        self._raw: deque[FetchedBatch] = deque()  # what the head and the runs before it were decoded from
         self._head: RecordBatch | None = None
         self._head_end = -1  # what to commit once the head batch is taken whole
         self._taken = 0
@@ -56,6 +71,7 @@ class RecordQueue:
     def start(self, offset: int, partition_time: int) -> None:
         """Forget what waits; the next record to take is the one at ``offset``."""
         self._fetched.clear()
+        self._raw.clear()
         self._head = None
         self.buffered = 0
         self.next_offset = self.fetch_offset = offset
@@ -66,6 +82,11 @@ class RecordQueue:
         self._fetched.append(batch)
         self.buffered += len(batch)
         self.fetch_offset = batch.next_offset
+
+    def step_over(self, position: int) -> None:
+        """Go on at ``position``: what lay before it, after everything that was taken, are markers of transactions."""
+        if not self.buffered and position > self.next_offset:
+            self.next_offset = self.fetch_offset = position
 
     def head_time(self, max_rows: int | None = None) -> int | None:
         """Timestamp of the next record, or None when the queue is empty.
@@ -99,6 +120,15 @@ class RecordQueue:
         """Timestamp of the next record to claim; None when `take_claimed` and `head_time` have to come first."""
         head = self._head
         return None if head is None or self._claimed == len(head) else head.timestamps[self._claimed]
+
+    def unclaimed(self) -> tuple[list[int], int]:
+        """The timestamps of the records at the head, and the place of the next to claim, which must exist."""
+        assert self._head is not None, "unclaimed() on an empty queue"
+        return self._head.timestamps, self._claimed
+
+    def claim_to(self, row: int) -> None:
+        """Let all before a place in `unclaimed` follow what was claimed before."""
+        self._claimed = row
 
     def take_claimed(self) -> RecordBatch:
         """All that was claimed."""
@@ -135,10 +165,32 @@ class RecordQueue:
             decoded = self._decode(fetched)
             self.buffered -= len(fetched) - len(decoded)
             if len(decoded):
+                self._keep(fetched)
                 self._head, self._head_end, self._taken, self._claimed = decoded, fetched.next_offset, 0, 0
             else:
                 self.next_offset = fetched.next_offset
         return self._head
+
+    def raw(self, offset: int) -> RawRecord | None:
+        """A record as it was read; None if it has been processed for good, or was never here."""
+        for fetched in self._raw:
+            row = bisect_left(fetched.offsets, offset)
+            if row < len(fetched) and fetched.offsets[row] == offset:
+                return raw_record(fetched, row)
+        return None
+
+    def forget_raw(self) -> None:
+        """Let go what was processed for good; nothing is being processed."""
+        needed = self.needed_from()
+        while self._raw and self._raw[0].next_offset <= needed:
+            self._raw.popleft()
+
+    def _keep(self, fetched: FetchedBatch) -> None:
+        """Keep a batch as it was read; the last one before it may hold the run that is about to be processed."""
+        needed = self.needed_from()
+        while len(self._raw) > 1 and self._raw[0].next_offset <= needed:
+            self._raw.popleft()
+        self._raw.append(fetched)
 
     def _decode(self, fetched: FetchedBatch) -> RecordBatch:
         """Objects for bytes, event times for record times."""
@@ -156,6 +208,8 @@ class RecordQueue:
             batch.timestamps = self._extract(batch, self.source.timestamp_extractor)
         if len(batch) and min(batch.timestamps) < 0:
             batch = self._without_negative(batch)
+        if self._future_times is not None:
+            batch = self._future_times.checked(batch, self.source.name, self.tp)
         return batch
 
     def _without_undecodable(self, fetched: FetchedBatch) -> FetchedBatch:
@@ -171,18 +225,8 @@ class RecordQueue:
         )
 
     def _decodes(self, fetched: FetchedBatch, row: int) -> bool:
-        parts: list[tuple[str, AnySerde, bytes | None]] = [("key", self.source.key_serde, fetched.keys[row])]
-        if self._decode_values:
-            parts.append(("value", self.source.value_serde, fetched.values[row]))
-        for part, serde, data in parts:
-            if data is None:
-                continue
-            try:
-                serde.deserialize(data)
-            except Exception as error:  # the serde's own exception becomes the cause
-                self._errors.undecodable(error, f"{part} ({serde.name})", self.tp, fetched.offsets[row], data)
-                return False
-        return True
+        value_serde = self.source.value_serde if self._decode_values else None
+        return decodes(fetched, row, (self.source.key_serde, value_serde), self.source.name, self.tp, self._errors)
 
     def _extract(self, batch: RecordBatch, extractor: Callable[[Any, Any, int, int], int]) -> list[int]:
         """Event times; the extractor is told the highest time of the partition so far."""
@@ -224,6 +268,35 @@ class RecordQueue:
         """Rows dropped for a negative timestamp since the last call."""
         count, self._negative = self._negative, 0
         return count
+
+
+def decodes(
+    fetched: FetchedBatch,
+    row: int,
+    serdes: tuple[AnySerde, AnySerde | None],
+    node: str,
+    tp: TopicPartition,
+    errors: DecodeErrors,
+) -> bool:
+    """Whether a record's key and value can be decoded; ``errors`` decides about one that cannot.
+
+    Args:
+        fetched: What a poll brought.
+        row: The record.
+        serdes: Of keys and of values; None for values that nobody decodes.
+        node: The source.
+        tp: The input.
+        errors: Is asked.
+    """
+    for part, serde, data in (("key", serdes[0], fetched.keys[row]), ("value", serdes[1], fetched.values[row])):
+        if data is None or serde is None:
+            continue
+        try:
+            serde.deserialize(data)
+        except Exception as error:  # the serde's own exception becomes the cause
+            errors.undecodable(error, f"{part} ({serde.name})", node, tp, fetched, row)
+            return False
+    return True
 
 
 def _split(batch: FetchedBatch, rows: int) -> tuple[FetchedBatch, FetchedBatch]:

@@ -17,7 +17,13 @@ from typing import Any, Protocol
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
-from streamlib.errors import BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError, TaskCorruptedError
+from streamlib.errors import (
+    BrokerUnavailableError,
+    DataLossError,
+    MissingTopicError,
+    OffsetOutOfRangeError,
+    TaskCorruptedError,
+)
 from streamlib.offset_reset import offset_reset
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.failpoints import reached
@@ -124,8 +130,7 @@ class Restorer:
         """Where each input goes on, the committed offset or what the reset policy says; how far it was processed."""
         inputs = [tp for task in tasks for tp in task.queues]
         committed = await group.committed(inputs)
-        first = await self._admin.beginning_offsets(inputs)
-        end = await self._admin.end_offsets(inputs)
+        first, end = await asyncio.gather(self._admin.beginning_offsets(inputs), self._admin.end_offsets(inputs))
         positions: Positions = {}
         processed: dict[TopicPartition, int] = {}
         anywhere = offset_reset(self._config.auto_offset_reset)
@@ -159,7 +164,7 @@ class Restorer:
                 f"the committed offset {held.offset} lies outside the log [{first}, {end}]: topic={tp.topic} "
                 f"partition={tp.partition}: {lost}. Go on with on_data_loss=earliest or latest, or run streamlib reset."
             )
-            raise OffsetOutOfRangeError(msg)
+            raise DataLossError(msg)
         log.error("%s-%d: committed offset %d outside the log, %s", tp.topic, tp.partition, held.offset, lost)
         return first if policy == "earliest" else end
 
@@ -183,11 +188,21 @@ class Restorer:
             if changelog.next_offset < changelog.end:
                 waiting[tp] = changelog
                 self._listener.started(tp, changelog.store, changelog.end - changelog.next_offset)
+        await self._finish(tasks, waiting, positions, finished)
+        return not waiting or await self._read(tasks, waiting, positions, finished)
+
+    async def _read(
+        self,
+        tasks: list[Task],
+        waiting: dict[TopicPartition, _Changelog],
+        positions: Positions,
+        finished: Callable[[Task, Positions], None],
+    ) -> bool:
+        """Read the changelogs that stores lack something of; returns as `_restore`."""
         reader = self._transport.consumer()
         await reader.start()
         try:
             reader.assign({tp: changelog.next_offset for tp, changelog in waiting.items()})
-            await self._finish(tasks, waiting, positions, finished)
             while waiting:
                 for tp, batch in (await reader.poll(waiting, max_records=POLL_RECORDS, timeout_ms=100)).items():
                     await self._take(batch, waiting[tp])

@@ -37,8 +37,8 @@ async def starting_offsets(
             by_time.setdefault(reset, []).append(tp)
         elif reset == "none":
             msg = (
-                f"no offset is committed: topic={tp.topic} partition={tp.partition}, and offset_reset is none. Say where "
-                "to start with auto_offset_reset or the source's offset_reset, or commit an offset with streamlib reset."
+                f"no offset is committed, and offset_reset is none: topic={tp.topic} partition={tp.partition}. Say "
+                "where to start with auto_offset_reset or offset_reset, or commit offsets with streamlib reset."
             )
             raise ConfigError(msg)
         else:

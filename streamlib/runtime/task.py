@@ -6,27 +6,29 @@ time among its inputs, sends it through its operators, and remembers how far it 
 Source: StreamTask. Next: `partition_group`, its inputs; `operators/fusion` and what follows; `record_collector`.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import accumulate
-from typing import Any
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
-from streamlib.errors import DeserializationError, ProcessingError
 from streamlib.metrics import Metrics
-from streamlib.operators.base import Collector, ErrorHandler
+from streamlib.operators.base import Collector
 from streamlib.operators.join_in_turns import JoinInTurns
 from streamlib.operators.selection import picked
 from streamlib.operators.table_rows import TableRows
 from streamlib.record import FetchedBatch, RecordBatch, TopicPartition
 from streamlib.runtime.calls import Calls
+from streamlib.runtime.future_times import FutureTimes
 from streamlib.runtime.lowering import Pipeline
 from streamlib.runtime.offset_metadata import Position, encode_metadata, merged
 from streamlib.runtime.partition_group import PartitionGroup
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.progress import Reached
 from streamlib.runtime.punctuation import Punctuations
-from streamlib.runtime.record_queue import SHOWN_BYTES, RecordQueue
+from streamlib.runtime.record_errors import RecordErrors
+from streamlib.runtime.record_queue import RecordQueue
+from streamlib.runtime.task_errors import RawRecord, TaskErrors
 from streamlib.runtime.task_state import LEGAL, TaskState
 from streamlib.runtime.task_stores import TaskStores
 from streamlib.runtime.turns import Turns
@@ -47,26 +49,36 @@ class TaskContext:
         timers: The task's schedules.
         calls: Its asynchronous calls.
         queues: The task's inputs.
+        errors: Where errors of records arrive.
         commit_requested: Whether user code has asked for a commit since the last one.
 
-    Implements `operators.base.OperatorContext`, `ErrorHandler` and `record_queue.DecodeErrors`.
+    Implements `operators.base.OperatorContext` and `task_errors.Place`.
     """
 
     def __init__(
-        self, task_id: TaskId, collector: Collector, metrics: Metrics, config: StreamsConfig, clock: Clock
+        self,
+        task_id: TaskId,
+        collector: Collector,
+        metrics: Metrics,
+        config: StreamsConfig,
+        clock: Clock,
+        errors: RecordErrors,
     ) -> None:
         self.task_id = task_id
+        self.errors: TaskErrors = TaskErrors(self, errors)
+        self._breaker = errors.breaker
         self.partition = task_id.partition
         self.collector = collector
         self.metrics = metrics
         self.clock = clock
         self.emit_interval_ms = config.emit_interval_ms
         self.close_windows_after_idle_ms = config.close_windows_after_idle_ms
-        self.queues: Collection[RecordQueue] = ()
+        self.queues: Mapping[TopicPartition, RecordQueue] = {}
         self.stream_time = -1
         self.processor_metadata: dict[str, int] = {}
         self.tp: TopicPartition | None = None
         self.inputs: Mapping[str, TopicPartition] = {}
+        self.future_times: FutureTimes | None = None
         self.config = config
         self.timers = Punctuations(clock)
         self.calls = Calls(task_id, clock)
@@ -79,11 +91,13 @@ class TaskContext:
     def take(self, run: RecordBatch) -> None:
         """Move stream time on by the records that are processed next."""
         self._run, self._times, self._time_before = run, None, self.stream_time
+        self._breaker.took(len(run))
         self.stream_time = max(self.stream_time, *run.timestamps)
 
     def take_turns(self, turns: Turns) -> None:
         """The same for records of several inputs, whose offsets are their numbers in ``turns``."""
         self._turns, self._run, self.tp = turns, None, None
+        self._breaker.took(turns.length)
         self.stream_time = max(self.stream_time, *(max(batch.timestamps) for _, batch in turns.batches))
 
     def leave_turns(self) -> None:
@@ -93,7 +107,7 @@ class TaskContext:
     @property
     def records_wait(self) -> bool:
         """Whether there are records that were not processed yet."""
-        return any(queue.buffered for queue in self.queues) or bool(self.calls.progress.rows)
+        return any(queue.buffered for queue in self.queues.values()) or bool(self.calls.progress.rows)
 
     def leave(self) -> None:
         """The records that were taken are processed: what is forwarded now may come from others."""
@@ -113,42 +127,16 @@ class TaskContext:
         """Have the task committed soon."""
         self.commit_requested = True
 
-    @property
-    def errors(self) -> ErrorHandler:
-        """The processing-error policy."""
-        return self
-
-    def failed(self, error: Exception, node: str, key: Any, value: Any, timestamp: int, offset: int | None) -> None:
-        """Count and return under the policy ``skip``; raise otherwise."""
-        if self.config.processing_error == "skip":
-            self.metrics.dropped(node, "processing-error")
-            return
-        if isinstance(error, ProcessingError):
-            raise error
-        tp = self.tp
+    def origin(self, offset: int | None) -> tuple[TopicPartition | None, int | None]:
+        """Where the row with that offset comes from, of those being processed."""
         if self._turns is not None and offset is not None:
-            tp, offset = self._turns.origin(offset)
-        where = "" if tp is None else f" topic={tp.topic} partition={tp.partition}"
-        offset_text = "unknown (from a cache flush or a punctuator)" if offset is None else str(offset)
-        msg = (
-            f"a user function raised {error!r}: task={self.task_id} node={node}{where} offset={offset_text} "
-            f"timestamp={timestamp}. Nothing after the last commit counts. Mend the function and start again, or skip "
-            "such records with --on-processing-error skip."
-        )
-        raise ProcessingError(msg) from error
+            return self._turns.origin(offset)
+        return self.tp, offset
 
-    def undecodable(self, error: Exception, part: str, tp: TopicPartition, offset: int, data: bytes) -> None:
-        """Count and return under the policy ``skip``; raise otherwise."""
-        if self.config.deserialization_error == "skip":
-            self.metrics.dropped(f"{tp.topic}", "deserialization-error")
-            return
-        shown = data[:SHOWN_BYTES].hex() + ("..." if len(data) > SHOWN_BYTES else "")
-        msg = (
-            f"the {part} of a record cannot be decoded: {error}: task={self.task_id} topic={tp.topic} "
-            f"partition={tp.partition} offset={offset} first bytes={shown}. Mend the source's serde, or skip such "
-            "records with --on-deserialization-error skip."
-        )
-        raise DeserializationError(msg) from error
+    def raw(self, tp: TopicPartition, offset: int) -> RawRecord | None:
+        """A record as it was read, if it is still at hand."""
+        queue = self.queues.get(tp)
+        return None if queue is None else queue.raw(offset)
 
 
 class Task:
@@ -182,7 +170,9 @@ class Task:
         self._inputs = inputs
         self._pipeline = pipeline
         self.context = context
-        context.queues = self.queues.values()
+        context.queues = self.queues
+        for tp, queue in self.queues.items():
+            queue.needed_from = partial(self._needed_from, tp)
         self._committed: dict[TopicPartition, int] = {}
         self._committed_metadata: dict[str, int] = {}
         self._idle_since_ms: int | None = None
@@ -375,6 +365,10 @@ class Task:
             if changed or each.offset != self._committed.get(tp)
         }
 
+    def _needed_from(self, tp: TopicPartition) -> int:
+        """Up to where nobody asks for an input's records any more."""
+        return self._reached(tp).offset if self.calls.progress.rows else self.queues[tp].next_offset
+
     def _reached(self, tp: TopicPartition) -> Reached:
         """Up to where an input is processed, with all that came of it."""
         queue, progress = self.queues[tp], self.calls.progress
@@ -383,6 +377,8 @@ class Task:
 
     def committed(self) -> None:
         """Everything so far is committed."""
+        for queue in self.queues.values():
+            queue.forget_raw()
         self._committed = {tp: self._reached(tp).offset for tp in self.queues}
         self._committed_metadata = dict(self.context.processor_metadata)
         self.context.commit_requested = self._wrote = self.calls.handed_on = False
@@ -404,6 +400,14 @@ class Task:
         self._pipeline.close()
         self.stores.destroy()
 
+    def give_up(self) -> TaskStores:
+        """Close all but the stores, which are the caller's now and hold nothing but what is committed."""
+        self.transition(TaskState.CLOSED)
+        self.calls.cancel()
+        self._pipeline.close()
+        self.stores.discard()
+        return self.stores
+
     def close(self) -> None:
         """Close the stores; uncommitted work is dropped."""
         if self.state is not TaskState.CLOSED:
@@ -416,8 +420,9 @@ class Task:
 def read_also(task: Task, tp: TopicPartition, source: Source) -> None:
     """Give a task that runs one more input, of a source that reads a pattern; it was never read before."""
     context = task.context
-    queue = RecordQueue(tp, source, decode_values=True, errors=context)
+    queue = RecordQueue(tp, source, True, context.errors, context.future_times)
     queue.start(0, -1)
+    queue.needed_from = partial(task._needed_from, tp)
     task.queues[tp] = queue
     task._committed[tp] = 0
     task.calls.progress.start(tp, 0, -1)

@@ -9,14 +9,17 @@ from streamlib.metrics import Metrics
 from streamlib.operators.base import Collector
 from streamlib.record import TopicPartition
 from streamlib.runtime.buffered_changelog import BufferedChangelog
+from streamlib.runtime.future_times import FutureTimes
 from streamlib.runtime.lowering import lower
 from streamlib.runtime.partition_group import PartitionGroup
 from streamlib.runtime.partitions import TaskId, task_partitions
 from streamlib.runtime.record_collector import ChangelogTopicWriter, ProducerInUse
+from streamlib.runtime.record_errors import RecordErrors
 from streamlib.runtime.record_queue import RecordQueue
 from streamlib.runtime.task import Task, TaskContext
 from streamlib.runtime.task_stores import TaskStores, open_engine
-from streamlib.state.base import ChangelogWriter, Engine, StateStore
+from streamlib.state.base import ChangelogWriter, Engine, PendingLog, StateStore
+from streamlib.state.custom import CustomEngine, CustomStateStore, FlushedAtCommit
 from streamlib.state.directory import StateDirectory
 from streamlib.state.stores import open_store
 from streamlib.topology.nodes import Source
@@ -43,6 +46,8 @@ class TaskFactory:
         metrics: The worker's counters.
         global_stores: Stores that every task may read.
         clock: For operators.
+        errors: What happens to records that fail.
+        future_times: What to do about records of the future; None: they are like others.
         ordered: Whether each row goes all the way down before the next one; see `lowering.lower`.
     """
 
@@ -55,26 +60,37 @@ class TaskFactory:
     metrics: Metrics
     global_stores: Mapping[str, StateStore]
     clock: Clock
+    errors: RecordErrors
+    future_times: FutureTimes | None = None
     ordered: bool = False
 
-    def create(self, task_id: TaskId, cache_bytes: int, assigned: Collection[TopicPartition] | None = None) -> Task:
+    def create(
+        self,
+        task_id: TaskId,
+        cache_bytes: int,
+        assigned: Collection[TopicPartition] | None = None,
+        stores: TaskStores | None = None,
+    ) -> Task:
         """A task in state CREATED, its stores as they were left on disk.
 
         Args:
             task_id: Which task.
             cache_bytes: Memory for its write caches.
             assigned: What it reads; None for its partition of all topics.
+            stores: Its stores, if they are open.
 
         Raises:
             StateStoreError: A store cannot be opened (a corrupt one is set aside and starts empty).
         """
         subtopology = self.subtopology(task_id)
-        context = TaskContext(task_id, self.collector, self.metrics, self.config, self.clock)
+        context = TaskContext(task_id, self.collector, self.metrics, self.config, self.clock, self.errors)
         inputs = task_partitions(self.topology, task_id, self.counts, self.config.application_id)
         if assigned is not None:
             inputs = {tp: topic for tp, topic in inputs.items() if tp in assigned}
+        context.future_times = self.future_times
         context.inputs = {topic: tp for tp, topic in inputs.items()}
-        stores = self._open(subtopology, task_id, cache_bytes)
+        if stores is None:
+            stores = self.open_stores(task_id, cache_bytes)
         pipeline = lower(
             self.topology,
             subtopology,
@@ -94,7 +110,8 @@ class TaskFactory:
                 tp,
                 sources[topic],
                 pipeline.sources[sources[topic].name].reads_values or self._checks_values(topic),
-                context,
+                context.errors,
+                None if topic in self.topology.repartition_topics else self.future_times,
             )
             for tp, topic in inputs.items()
         }
@@ -117,8 +134,17 @@ class TaskFactory:
         """The sub-topology a task runs."""
         return next(sub for sub in self.topology.subtopologies if sub.number == task_id.subtopology)
 
-    def _open(self, subtopology: Subtopology, task_id: TaskId, cache_bytes: int) -> TaskStores:
-        """Stores on one engine for those on disk and one for those in memory."""
+    def open_stores(self, task_id: TaskId, cache_bytes: int) -> TaskStores:
+        """The stores of a task: on one engine for those on disk and one for those in memory.
+
+        Args:
+            task_id: Which task.
+            cache_bytes: Memory for its write caches.
+
+        Raises:
+            StateStoreError: A store cannot be opened (a corrupt one is set aside and starts empty).
+        """
+        subtopology = self.subtopology(task_id)
         specs = [self.topology.stores[name] for name in subtopology.stores]
         by_kind: dict[bool, Engine] = {
             persistent: open_engine(self.directory, str(task_id), persistent=persistent)
@@ -128,7 +154,8 @@ class TaskFactory:
         nodes = [self.topology.nodes[name] for name in subtopology.nodes]
         for_users = {store for node in nodes if isinstance(node, USER_CODE) for store in node.stores}
         tables = {getattr(node, "store", None) for node in nodes}  # which have write caches of their own
-        logs: list[BufferedChangelog] = []
+        logs: list[PendingLog] = []
+        custom: dict[str, Engine] = {}
         changelogs: dict[str, TopicPartition] = {}
         for spec in specs:
             topic = self.topology.changelog_topic(spec.name, self.config.application_id)
@@ -141,11 +168,17 @@ class TaskFactory:
                         caching = cache_bytes > 0 and spec.caching and spec.name not in tables
                         writer = BufferedChangelog(writer, caching=caching)
                         logs.append(writer)
+            if spec.kind == "custom":
+                assert spec.supplier is not None, f"{spec.name} has no supplier"
+                own = CustomStateStore(spec.name, spec.supplier, str(task_id), writer)
+                opened[spec.name], custom[spec.name] = own, CustomEngine(own)
+                logs.insert(0, FlushedAtCommit(own))  # before what it logs is handed on
+                continue
             share = cache_bytes // len(specs)
             if not (spec.retain_duplicates and spec.kind == "window"):  # those of joins have no write cache
                 share //= READ_CACHE_SHARE
             opened[spec.name] = open_store(spec, by_kind[spec.persistent], writer, cache_bytes=share)
-        engines = {spec.name: by_kind[spec.persistent] for spec in specs}
+        engines = {spec.name: by_kind[spec.persistent] for spec in specs} | custom
         source_serdes = {
             spec.name: (spec.key_serde, spec.value_serde) for spec in specs if spec.source_topic is not None
         }

@@ -8,6 +8,7 @@ Source: TaskManager. Next: `task`; `restore`, which completes new tasks.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from streamlib.clock import Clock
@@ -15,16 +16,22 @@ from streamlib.config import StreamsConfig
 from streamlib.errors import TaskCorruptedError
 from streamlib.record import TopicPartition
 from streamlib.runtime.assignment import Assignment
+from streamlib.runtime.assignment_codec import TaskData
 from streamlib.runtime.commit import apply
+from streamlib.runtime.fencing import Fencing
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.restore import Positions, Restorer, cancelled
+from streamlib.runtime.standby import Standbys
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_state import TaskState
+from streamlib.runtime.task_stores import TaskStores
 from streamlib.transport.base import Consumer, GroupMetadata
 
 log = logging.getLogger(__name__)
 
+ASKS = 2
+FENCE_SECONDS = 0.1  # restoring from a copy takes no more, and a worker that has left and come back need not be fenced
 BUFFERED_RECORDS = 20_000  # of one partition: beyond it the partition is not polled
 
 
@@ -59,12 +66,30 @@ class TaskManager:
         self._clock = clock
         self._arrived = arrived
         self._inputs: Mapping[TaskId, frozenset[TopicPartition]] = {}
+        self._warm_ups: frozenset[TaskId] = frozenset()
+        self._asked: Counter[TaskId] = Counter()  # how often each of them was ready to run
+        self._asking = False  # since the last assignment
+        self._probe_at: float | None = None
+        self._processes: frozenset[str] = frozenset()  # of the group, at the last decision
+        self._lost: frozenset[str] = frozenset()  # those that have gone since, while tasks came that may be theirs
+        self._assigned_at = 0.0
+        self._ending: asyncio.Task[None] | None = None
+        self._unmade: dict[TaskId, TaskStores | None] = {}  # tasks that came, with their stores if those are open
         self._restoring: asyncio.Task[None] | None = None
         self.read(factory)
 
-    def connect(self, consumer: Consumer) -> None:
-        """Give it the group member, whose positions it moves."""
+    def connect(self, consumer: Consumer, standbys: Standbys, fencing: Fencing | None) -> None:
+        """Give it what it works with.
+
+        Args:
+            consumer: The group member, whose positions it moves.
+            standbys: The copies of other workers' tasks.
+            fencing: Ends transactions of lost workers; None where there are none.
+        """
+        self._fencing = fencing
         self._consumer = consumer
+        self.standbys = standbys
+        self._stored = standbys.stored
 
     def read(self, factory: TaskFactory) -> None:
         """Make tasks of a changed plan from now on."""
@@ -94,6 +119,16 @@ class TaskManager:
             if queue.buffered < BUFFERED_RECORDS and tp.topic in self._reads
         ]
 
+    def step_over(self) -> None:
+        """Let inputs whose records are all processed go on behind the markers of transactions that come after them.
+
+        Else they would show as a lag for ever. Source: KAFKA-6607.
+        """
+        for task in self.running():
+            for tp, queue in task.queues.items():
+                if not queue.buffered and (position := self._consumer.position(tp)) is not None:
+                    queue.step_over(position)
+
     def seek_back(self, tps: Collection[TopicPartition]) -> None:
         """A poll that crossed a rebalance is forgotten: read its records again."""
         for task in self.running():
@@ -104,6 +139,21 @@ class TaskManager:
         """State of each task."""
         return {str(task_id): task.state.value for task_id, task in sorted(self.tasks.items())}
 
+    def report(self) -> list[TaskData]:
+        """What the group's leader is told: every task that runs here or has state here."""
+        told: dict[TaskId, TaskData] = {}
+        for task_id, offsets in self._stored.offsets().items():
+            told[task_id] = TaskData(*task_id, "stored", offsets)
+        for task_id, copy in self.standbys.tasks.items():
+            told[task_id] = TaskData(*task_id, "warm_up" if task_id in self._warm_ups else "standby", copy.stores.held)
+        for task_id, stores in self._unmade.items():
+            if stores is not None:
+                told[task_id] = TaskData(*task_id, "restoring", stores.held)
+        for task_id, task in self.tasks.items():
+            complete = task.state in (TaskState.RUNNING, TaskState.SUSPENDED)
+            told[task_id] = TaskData(*task_id, "running" if complete else "restoring", task.stores.held)
+        return list(told.values())
+
     # ---- they come and go -------------------------------------------------------------------------------
 
     def suspend(self) -> None:
@@ -112,26 +162,84 @@ class TaskManager:
             task.transition(TaskState.SUSPENDED)
 
     async def take(self, assigned: Assignment) -> None:
-        """Close the tasks that went, make those that came, go on with those that stayed with what they read."""
+        """Close the tasks that went, go on with those that stayed with what they read; `make` makes those that came."""
         await self.stop_restoring()
-        if self.group is not None and self.group.member_id != assigned.group.member_id:
-            # The group had expelled this worker: others may have gone on with its tasks since their last commit.
+        if self.group is not None and not _follows(self.group, assigned.group):
+            # Others may have gone on with its tasks since their last commit: the group had expelled this worker, or
+            # shared the tasks out once without this worker having heard of it.
             self.drop_work()
         self.group = assigned.group
         self._inputs = assigned.tasks
+        self._lost = (self._lost | self._processes) - assigned.processes if self._fencing is not None else frozenset()
+        self._processes = assigned.processes
+        self._assigned_at = self._clock.monotonic()
+        self._warm_ups = assigned.warm_ups
+        self._asked = Counter({task_id: self._asked[task_id] for task_id in assigned.warm_ups})
+        self._asking = False
+        wait_s = self._config.probing_rebalance_interval_ms / 1000
+        self._probe_at = self._clock.monotonic() + wait_s if assigned.probe else None
+        handed_over: dict[TaskId, TaskStores] = {}
         for task_id in [each for each, task in self.tasks.items() if task.queues.keys() != assigned.tasks.get(each)]:
             task = self.tasks.pop(task_id)
             if task.state is TaskState.SUSPENDED:
                 await apply([task], self._clock)
-            task.close()
+            if task_id in assigned.copies:
+                handed_over[task_id] = task.give_up()
+            else:
+                self._stored.keep(task_id, task.stores)
+                task.close()
+        unmade, self._unmade = self._unmade, {}
+        for task_id, stores in unmade.items():
+            if stores is not None and task_id in assigned.copies:
+                handed_over[task_id] = stores
+            elif stores is not None and task_id not in assigned.tasks:
+                stores.close()
+        self.standbys.keep(self.factory, assigned.copies, handed_over, self._cache_bytes)
         for task_id in sorted(assigned.tasks.keys() - self.tasks.keys()):
-            self._create(task_id)
-            await self._clock.sleep(0)
+            self._unmade[task_id] = unmade.get(task_id) or await self.standbys.release(task_id)
         for task in self.having(TaskState.SUSPENDED):
             task.transition(TaskState.RUNNING)
             for tp, queue in task.queues.items():
                 self._consumer.seek(tp, queue.fetch_offset)
-        log.info("assigned tasks: %s", ", ".join(str(task_id) for task_id in sorted(self.tasks)) or "none")
+        log.info("assigned tasks: %s", ", ".join(str(task_id) for task_id in sorted(assigned.tasks)) or "none")
+
+    @property
+    def making(self) -> bool:
+        """Whether there are tasks to `make`."""
+        return bool(self._unmade)
+
+    async def make(self) -> None:
+        """Make some of the tasks that came: opening stores takes time, and those that stayed go on in between."""
+        deadline = self._clock.monotonic() + self._config.loop_budget_ms / 1000
+        for task_id in sorted(self._unmade, key=lambda each: (self._unmade[each] is None, each)):  # copies first
+            self._create(task_id, self._unmade.pop(task_id))
+            await self._clock.sleep(0)
+            if self._clock.monotonic() >= deadline:
+                return
+
+    def rebalance_due(self) -> bool:
+        """Whether to ask the group for another decision, because tasks may move now; true once for each reason.
+
+        The tasks that are to run here are complete, or it is time to look again. A task that did not move although it
+        was complete, since a commit had written more meanwhile, is asked for once more.
+        """
+        now = self._clock.monotonic()
+        if self._probe_at is not None and now >= self._probe_at:
+            self._probe_at = None
+            return True
+        copies = [self.standbys.tasks.get(task_id) for task_id in self._warm_ups]
+        acceptable = self._config.acceptable_recovery_lag
+        if not copies or any(copy is None or copy.lag is None or copy.lag > acceptable for copy in copies):
+            return False
+        if self._asking or all(self._asked[task_id] >= ASKS for task_id in self._warm_ups):
+            return False
+        self._asked.update(self._warm_ups)
+        self._asking = True
+        return True
+
+    def clean_up(self) -> None:
+        """Now and then delete the state of tasks that have gone long ago."""
+        self._stored.clean_up(self.tasks.keys() | self._unmade.keys() | self.standbys.tasks.keys())
 
     def drop_work(self) -> None:
         """Back to the last commit: the tasks must be restored."""
@@ -145,13 +253,24 @@ class TaskManager:
             MissingTopicError, OffsetOutOfRangeError: What stopped restoring. Where state proved wrong, its task is made
                 anew instead.
         """
+        if self.making:  # they are restored together
+            return
         self._check_restoring()
         waiting = self.having(TaskState.CREATED, TaskState.RESTORING)
+        self._fence(needed=bool(waiting))
         if not waiting or self._restoring is not None:
             return
         for task in waiting:
             task.transition(TaskState.RESTORING)
         self._restoring = asyncio.ensure_future(self._restorer.run(waiting, self._consumer, self._start))
+
+    def _fence(self, *, needed: bool) -> None:
+        """End the transactions of lost workers if restoring seems to wait for one."""
+        if not needed:
+            self._lost = frozenset()
+        if self._lost and self._fencing is not None and self._clock.monotonic() - self._assigned_at >= FENCE_SECONDS:
+            self._ending = asyncio.ensure_future(self._fencing.end_transactions(self._lost))
+            self._lost = frozenset()
 
     async def stop_restoring(self) -> None:
         """Return when nothing is being restored any more."""
@@ -164,15 +283,24 @@ class TaskManager:
             cancel_seconds: For what user code does when its calls are cancelled.
         """
         await self.stop_restoring()
+        await cancelled(self._ending)
         for task in self.tasks.values():
             task.close()
         await asyncio.gather(*(task.calls.gone(cancel_seconds) for task in self.tasks.values()))
         self.tasks.clear()
+        for stores in filter(None, self._unmade.values()):
+            stores.close()
+        self._unmade.clear()
 
-    def _create(self, task_id: TaskId) -> None:
-        cache_bytes = self._config.statestore_cache_max_bytes // max(1, len(self._inputs))
-        task = self.tasks[task_id] = self.factory.create(task_id, cache_bytes, self._inputs[task_id])
+    @property
+    def _cache_bytes(self) -> int:
+        """Of each task."""
+        return self._config.statestore_cache_max_bytes // max(1, len(self._inputs))
+
+    def _create(self, task_id: TaskId, stores: TaskStores | None = None) -> None:
+        task = self.factory.create(task_id, self._cache_bytes, self._inputs[task_id], stores)
         task.calls.wake = self._arrived
+        self.tasks[task_id] = task
 
     def _start(self, task: Task, positions: Positions) -> None:
         """A task is complete: read its inputs."""
@@ -196,3 +324,8 @@ class TaskManager:
                 self._create(task_id)
         elif error is not None:
             raise error
+
+
+def _follows(before: GroupMetadata, after: GroupMetadata) -> bool:
+    """Whether nobody can have had the tasks between two assignments."""
+    return (after.member_id, after.generation) == (before.member_id, before.generation + 1)

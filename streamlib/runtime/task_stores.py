@@ -8,9 +8,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from streamlib.errors import StateCorruptedError
 from streamlib.record import TopicPartition
-from streamlib.runtime.buffered_changelog import BufferedChangelog
 from streamlib.serdes.base import AnySerde
-from streamlib.state.base import Engine, StateStore
+from streamlib.state.base import Engine, PendingLog, StateStore
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import set_aside
 
@@ -46,7 +45,7 @@ class TaskStores:
         stores: Mapping[str, StateStore],
         engines: Mapping[str, Engine],
         changelogs: Mapping[str, TopicPartition],
-        logs: Collection[BufferedChangelog] = (),
+        logs: Collection[PendingLog] = (),
         source_serdes: Mapping[str, tuple[AnySerde, AnySerde]] | None = None,
     ) -> None:
         self.stores = dict(stores)
@@ -82,6 +81,16 @@ class TaskStores:
     def offset(self, store: str) -> int | None:
         """The changelog offset up to which the engine holds this store; None when it was never written."""
         return self._engine_of[store].offsets().get(store)
+
+    @property
+    def held(self) -> int:
+        """Sum of the offsets up to which the engines hold the changelogs, or will when `apply` is called."""
+        return sum(self._acknowledged.get(name) or self.offset(name) or 0 for name in self.changelogs)
+
+    @property
+    def source_changelogs(self) -> frozenset[TopicPartition]:
+        """The changelogs that are topics of others."""
+        return frozenset(self.changelogs[store] for store in self._source_serdes)
 
     def acknowledged(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Take note that the changelogs have every row written so far.

@@ -16,6 +16,9 @@ class TimeHeap(Generic[T]):
     def __init__(self) -> None:
         self._entries: list[tuple[int, T]] = []
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     @property
     def first_time(self) -> int | None:
         """The lowest time; None when the heap is empty."""

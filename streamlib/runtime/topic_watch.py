@@ -6,10 +6,11 @@ Next: `worker`, which stops with what this raises.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from streamlib.clock import Clock
-from streamlib.errors import BrokerUnavailableError, InternalTopicError, MissingTopicError
+from streamlib.errors import BrokerUnavailableError, DataLossError, InternalTopicError, MissingTopicError
 from streamlib.runtime.topic_patterns import TopicPatterns
 from streamlib.topology.internal_topics import internal_topics
 from streamlib.topology.nodes import Sink
@@ -73,13 +74,20 @@ class TopicWatch:
         topics: What has to be there.
         clock: Time.
         patterns: Hears which topics there are, if some are read by a pattern.
+        ids: The ids of topics at the start, as far as they are known; of others, those seen first.
     """
 
     def __init__(
-        self, admin: Admin, topics: Mapping[str, TopicInUse], clock: Clock, patterns: TopicPatterns | None = None
+        self,
+        admin: Admin,
+        topics: Mapping[str, TopicInUse],
+        clock: Clock,
+        patterns: TopicPatterns | None = None,
+        ids: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._admin = admin
         self._topics = dict(topics)
+        self._ids = dict(ids)
         self._clock = clock
         self._patterns = patterns
 
@@ -87,7 +95,7 @@ class TopicWatch:
         """Watch until cancelled.
 
         Raises:
-            MissingTopicError, InternalTopicError, TopologyError: As `look`, once it is certain.
+            MissingTopicError, DataLossError, InternalTopicError, TopologyError: As `look`, once it is certain.
         """
         misses = 0
         while True:
@@ -110,6 +118,7 @@ class TopicWatch:
 
         Raises:
             MissingTopicError: Topics are not there; all are named, with what to do.
+            DataLossError: Topics were deleted and made anew; all are named.
             InternalTopicError: Source or internal topics have another number of partitions than at the start, or too
                 few for a topic that matches a pattern.
             TopologyError: A topic that matches a pattern does not fit the others.
@@ -127,6 +136,7 @@ class TopicWatch:
         ]
         if missing:
             raise MissingTopicError("\n".join(missing))
+        await self._check_ids()
         changed = [
             f'the {topic.kind} topic "{name}" has {found[name]} partitions now, it had {topic.partitions} when this '
             "worker started. Start all workers again, so that every partition is read; an application with state "
@@ -136,3 +146,16 @@ class TopicWatch:
         ]
         if changed:
             raise InternalTopicError("\n".join(changed))
+
+    async def _check_ids(self) -> None:
+        """Raise for topics that are others under the same name: positions, and state, are of those that have gone."""
+        now = await self._admin.topic_ids([name for name, topic in self._topics.items() if topic.kind != "sink"])
+        problems = [
+            f'the {self._topics[name].kind} topic "{name}" was deleted and made anew while this worker ran (its id was '
+            f"{self._ids[name]} and is {found}): what it had is lost. Start again with --set on_data_loss=earliest (or "
+            "latest) to go on without that, or start over with streamlib reset."
+            for name, found in sorted(now.items())
+            if self._ids.setdefault(name, found) != found
+        ]
+        if problems:
+            raise DataLossError("\n".join(problems))

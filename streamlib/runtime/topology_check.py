@@ -86,7 +86,7 @@ class TopologyCheck:
         committed = await admin.group_offsets(self._application_id)
         if conflict.kind == "source":
             committed = {tp: held for tp, held in committed.items() if tp.topic == conflict.name}
-        return await _anything_processed(admin, {tp: held.offset for tp, held in committed.items()}, existing)
+        return await anything_processed(admin, {tp: held.offset for tp, held in committed.items()}, existing)
 
     async def _missing_and_unused(self, admin: Admin, existing: Collection[str]) -> list[str]:
         wanted = {topic.name: topic.kind for topic in internal_topics(self._topology, self._application_id)}
@@ -105,7 +105,7 @@ class TopologyCheck:
             return []
         committed = await admin.group_offsets(self._application_id)
         offsets = {tp: held.offset for tp, held in committed.items()}
-        if not await _anything_processed(admin, offsets, existing):
+        if not await anything_processed(admin, offsets, existing):
             return []
         return [
             f'the {kind} topic "{name}" exists and is not used, while "{_like(missing, kind)}" is missing: '
@@ -125,7 +125,8 @@ def _last(file: Path) -> Outline | None:
         return None
 
 
-async def _anything_processed(admin: Admin, committed: Mapping[TopicPartition, int], existing: Collection[str]) -> bool:
+async def anything_processed(admin: Admin, committed: Mapping[TopicPartition, int], existing: Collection[str]) -> bool:
+    """Whether a group has committed more than where topics begin."""
     offsets = {tp: offset for tp, offset in committed.items() if tp.topic in existing}
     first = await admin.beginning_offsets(list(offsets)) if offsets else {}
     return any(offset > first[tp] for tp, offset in offsets.items())

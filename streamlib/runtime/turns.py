@@ -24,21 +24,19 @@ class Turns:
 
     def __init__(self, runs: Sequence[tuple[RecordQueue, int]]) -> None:
         self._runs = runs
-        queues = {queue.tp: queue for queue, _ in runs}
-        self.batches: list[tuple[RecordQueue, RecordBatch]] = [
-            (queue, queue.take_claimed()) for queue in queues.values()
-        ]
+        queues = dict.fromkeys(queue for queue, _ in runs)
+        self.batches: list[tuple[RecordQueue, RecordBatch]] = [(queue, queue.take_claimed()) for queue in queues]
         self.length = sum(len(batch) for _, batch in self.batches)
 
     def numbered(self) -> list[tuple[RecordQueue, RecordBatch]]:
         """The same with numbers in place of offsets, ascending from 0 over all runs."""
-        numbers: dict[TopicPartition, list[int]] = {queue.tp: [] for queue, _ in self.batches}
+        numbers: dict[RecordQueue, list[int]] = {queue: [] for queue, _ in self.batches}
         number = 0
         for queue, length in self._runs:
-            numbers[queue.tp].extend(range(number, number + length))
+            numbers[queue].extend(range(number, number + length))
             number += length
         return [
-            (queue, RecordBatch(batch.keys, batch.values, batch.timestamps, numbers[queue.tp], batch.headers))
+            (queue, RecordBatch(batch.keys, batch.values, batch.timestamps, numbers[queue], batch.headers))
             for queue, batch in self.batches
         ]
 

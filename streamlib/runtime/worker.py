@@ -23,17 +23,23 @@ from streamlib.errors import (
     DeliveryError,
     MissingTopicError,
     OffsetOutOfRangeError,
+    RecordRefusedError,
+    RetryLaterError,
 )
 from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.assignment import Assignment
+from streamlib.runtime.assignment_codec import DecisionData
 from streamlib.runtime.commit import Committer, Purger, apply
 from streamlib.runtime.failpoints import reached
+from streamlib.runtime.fencing import Fencing
+from streamlib.runtime.health import Vitals
 from streamlib.runtime.outage import Outage
 from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.restore import Restorer, cancelled
+from streamlib.runtime.standby import Standbys
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_manager import TaskManager
@@ -55,7 +61,10 @@ class Worker:
 
     Attributes:
         manager: Holds its tasks.
+        vitals: Tell how it is.
     """
+
+    vitals: Vitals
 
     def __init__(
         self,
@@ -77,6 +86,7 @@ class Worker:
         self._epoch = 0
         self._rebalancing = False
         self._assigned: Assignment | None = None
+        self._decision = DecisionData("")
         self._background: set[asyncio.Task[None]] = set()
         self._dropped = False  # uncommitted work was dropped: the producer must be renewed, the tasks restored
         self._last_commit = clock.monotonic()
@@ -91,6 +101,8 @@ class Worker:
         committer: Committer,
         purger: Purger,
         watch: TopicWatch,
+        standbys: Standbys,
+        fencing: Fencing | None,
         companions: "Sequence[asyncio.Task[None]]",
     ) -> None:
         """Give the worker its group membership, made with the worker itself as the listener.
@@ -100,11 +112,13 @@ class Worker:
             committer: Commits as that member.
             purger: Deletes consumed repartition records.
             watch: Knows what a missing topic was for.
+            standbys: Keeps copies of other workers' tasks.
+            fencing: Ends transactions of lost workers, if there are transactions.
             companions: What goes on beside it without end; the worker stops with their errors.
         """
         self._companions = companions
         self._consumer = consumer
-        self.manager.connect(consumer)
+        self.manager.connect(consumer, standbys, fencing)
         self._committer = committer
         self._purger = purger
         self._watch = watch
@@ -119,7 +133,21 @@ class Worker:
         self.manager.read(factory)
         self._consumer.subscribe(topics)
 
+    @property
+    def rebalancing(self) -> bool:
+        """Whether the group has yet to decide who does what."""
+        return self._rebalancing
+
+    @property
+    def waits_for_broker(self) -> bool:
+        """Whether the last call found no broker."""
+        return self._outage.lasts
+
     # ---- the group's callbacks: take notes, commit, return ---------------------------------------------
+
+    def decided(self, decision: DecisionData) -> None:
+        """Take note of what the leader has decided besides the partitions, which come next."""
+        self._decision = decision
 
     async def on_revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Commit and stand still until the group has decided."""
@@ -144,7 +172,7 @@ class Worker:
         """Take note; the loop makes the tasks."""
         reached("in-assigned")
         self._epoch += 1
-        self._assigned = Assignment.of(partitions, self.manager.factory, group)
+        self._assigned = Assignment.of(partitions, self.manager.factory, group, self._decision)
         self._rebalancing = False
 
     # ---- the loop ---------------------------------------------------------------------------------------
@@ -162,10 +190,11 @@ class Worker:
         working = asyncio.ensure_future(self._work())
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
-            await asyncio.wait([working, stopping, *self._companions], return_when=asyncio.FIRST_COMPLETED)
-            for companion in self._companions:
-                if companion.done():
-                    companion.result()
+            going_on = {working, stopping, *self._companions}
+            while {working, stopping} <= going_on:
+                ended, going_on = await asyncio.wait(going_on, return_when=asyncio.FIRST_COMPLETED)
+                for companion in ended - {working, stopping}:
+                    companion.result()  # one that has nothing to do may end; one that fails ends the worker
             await asyncio.wait([working], timeout=self._config.shutdown_timeout_ms / 1000)
             if working.done():
                 working.result()
@@ -188,6 +217,12 @@ class Worker:
                 # Nothing to drop: what was appended is still on its way, and the next commit commits what was taken.
                 # A transaction may run out of time meanwhile; then that commit is refused.
                 await self._outage.goes_on(error)
+            except RecordRefusedError:
+                raise  # done again, it would be refused again
+            except RetryLaterError as error:
+                await self._start_over(error)
+                await self._pause(error.backoff_ms / 1000)
+                continue
             except (DeliveryError, CommitError) as error:
                 await self._start_over(error)
             except MissingTopicError:
@@ -226,7 +261,7 @@ class Worker:
             async with self._lock:
                 await self._settle(self._config.shutdown_timeout_ms / 2000)
                 await apply(self.manager.having(TaskState.RUNNING, TaskState.SUSPENDED), self._clock)
-        except (BrokerUnavailableError, DeliveryError, CommitError) as error:
+        except (BrokerUnavailableError, DeliveryError, CommitError, RetryLaterError) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
 
     async def close(self) -> None:
@@ -247,13 +282,18 @@ class Worker:
                 await self.manager.take(assigned)
                 reached("after-assigned")
             if not self._rebalancing:  # else the group may give the tasks away
+                await self.manager.make()
                 self.manager.restore()
+                self.manager.clean_up()
+                if self.manager.rebalance_due():
+                    self._consumer.rejoin()
             if self._commit_is_due():
                 await self._commit()
         epoch = self._epoch
         waiting = any(task.buffered and task.calls.room for task in self.manager.running())
+        at_once = waiting or (self.manager.making and not self._rebalancing)
         try:
-            polled = await self._poll(0 if waiting else self._idle_ms(), epoch)
+            polled = await self._poll(0 if at_once else self._idle_ms(), epoch)
         except OffsetOutOfRangeError as error:
             # The log was cut; or the group has expelled this worker unnoticed, and others have gone on. What is
             # committed tells: if that lies outside the log too, restoring knows what to do.
@@ -265,6 +305,7 @@ class Worker:
                 return
             for tp, batch in polled.items():
                 self.manager.owner(tp).add(tp, batch)
+            self.manager.step_over()
             handed_on = await self._hand_on()
             processed = await self._process(epoch)
             punctuated = self._punctuate()

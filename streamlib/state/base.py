@@ -85,6 +85,16 @@ class ChangelogWriter(Protocol):
         """Log updates in order: store keys, plain values (None deletes), record timestamps, headers if any."""
 
 
+class PendingLog(Protocol):
+    """Updates that wait before they are logged."""
+
+    def log(self, *, commit: bool) -> None:
+        """Hand on what was kept; what waits for a commit only if it is one."""
+
+    def discard(self) -> None:
+        """Forget what was kept."""
+
+
 class StateStore(Protocol):
     """What the runtime needs of every opened store, whatever its type."""
 

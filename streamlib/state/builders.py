@@ -4,13 +4,14 @@ A store is added to the topology by its processor's supplier or with `StreamsBui
 its own. Source: Stores, StoreBuilder. Next: `spec`, the description; `key_value_facade`, what a processor gets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypedDict, Unpack
 
 from streamlib.serdes.base import AnySerde
-from streamlib.serdes.primitives import INT64
+from streamlib.serdes.primitives import BYTES, INT64
+from streamlib.state.custom import CustomStore
 from streamlib.state.spec import StoreSpec
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -173,6 +174,41 @@ class Stores:
         """
         retention_ms = _not_negative(name, "history retention", history_retention)
         return StoreSpec(name, "versioned", key_serde, value_serde, retention_ms=retention_ms, **_kept(settings))
+
+    @staticmethod
+    def custom_store(
+        name: str,
+        supplier: Callable[[], CustomStore],
+        *,
+        logging: bool = True,
+        topic_configs: Mapping[str, str] | None = None,
+    ) -> StoreSpec:
+        """A store that the user has written: a `CustomStore`.
+
+        Args:
+            name: The store's name.
+            supplier: Gives a new store at each call; the class itself will often do.
+            logging: Whether it has a changelog topic; without one it begins empty each time, also after an error.
+            topic_configs: Settings of that topic, which is compacted.
+
+        Raises:
+            TypeError: ``supplier`` cannot be called.
+        """
+        if not callable(supplier):
+            msg = f"the store {name!r} needs a function that makes one, e.g. its class, not {supplier!r}"  # type: ignore[unreachable]
+            raise TypeError(msg)
+        return StoreSpec(
+            name,
+            "custom",
+            BYTES,
+            BYTES,
+            timestamped=False,
+            persistent=False,
+            caching=False,
+            logging=logging,
+            topic_configs=dict(topic_configs or {}),
+            supplier=supplier,
+        )
 
 
 class _Kept(TypedDict):

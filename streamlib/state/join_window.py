@@ -5,8 +5,9 @@ time apart and goes on after a restart. Next: `recent_rows`, where most probes f
 records that found no match.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import add
 from struct import Struct
 from typing import Generic, TypeVar
 
@@ -17,7 +18,7 @@ from streamlib.state.base import ChangelogWriter, Engine, TableWrites
 from streamlib.state.recent_rows import NO_MATCHES, Match, RecentRows
 from streamlib.state.segments import MAX_TIME, Segments
 from streamlib.state.spec import StoreSpec
-from streamlib.state.table import StateTable
+from streamlib.state.staged_rows import StagedRows
 from streamlib.state.timestamped import TimestampedRows
 from streamlib.state.window import SUFFIX_BYTES, window_starts
 
@@ -29,9 +30,6 @@ _SUFFIX = Struct(">qi")
 _NOTE = Struct(">iq")  # beside the segments' time: the sequence, and the time of all records, null values included
 _MAX_SEQUENCE = 0x7FFFFFFF
 _STEP_ROWS = 2_000
-
-_Staged = tuple[list[bytes], list[bytes], list[bytes | None], list[int]]
-"""Plain keys, store keys, rows and times."""
 
 
 class JoinWindowStore(Generic[V]):
@@ -53,11 +51,7 @@ class JoinWindowStore(Generic[V]):
     _sequence: int
     _highest: int
     _is_ahead: bool  # nothing is left to read ahead
-    _newest: int  # highest time of the rows that are to be seen, with those that only move the time
-    _live_from: int
-    _staged: _Staged | None
-    _shown: int  # so many of the staged rows are to be seen
-    _written: int  # so many of them are in the segments
+    _staged: StagedRows | None
 
     def __init__(
         self, spec: StoreSpec, engine: Engine, changelog: ChangelogWriter | None = None, *, memory_bytes: int = 0
@@ -87,32 +81,39 @@ class JoinWindowStore(Generic[V]):
         return self._highest
 
     def matches(
-        self, keys: Sequence[bytes | None], timestamps: list[int], before_ms: int, after_ms: int
+        self,
+        keys: Sequence[bytes | None],
+        timestamps: list[int],
+        before_ms: int,
+        after_ms: int,
+        numbers: list[int] | None = None,
     ) -> list[list[Match]]:
         """For each serialized key and time the rows of that key in ``[time - before_ms, time + after_ms]``.
 
         In the order of time, then of arrival; none for no key. Look at them before the next put.
+
+        Args:
+            keys: One for each probe; None for no key.
+            timestamps: Their times (ms).
+            before_ms: How far back.
+            after_ms: How far ahead.
+            numbers: Of the probes, ascending: of the staged rows those with lower numbers are there. None: none is.
         """
-        live_from, complete_from, find = self._live_from, self._recent.complete_from, self._recent.find
-        found: list[list[Match]] = []
-        add = found.append
-        deeper: list[tuple[int, bytes, int, int]] = []
-        for key, time in zip(keys, timestamps, strict=True):
-            first, last = time - before_ms, time + after_ms
-            if first < live_from:
-                first = live_from
-            if last < 0:
-                last = 0
-            if key is None or last < first:
-                add(NO_MATCHES)
-            elif first >= complete_from:
-                add(find(key, first, last))
-            else:
-                deeper.append((len(found), key, first, last))
-                add(NO_MATCHES)
-        if deeper:
-            self._write_shown()
-            self._look_deeper(found, deeper)
+        if not keys:
+            return []
+        staged = None if numbers is None else self._staged
+        firsts, lasts = [time - before_ms for time in timestamps], [time + after_ms for time in timestamps]
+        earliest = min(firsts)
+        if earliest < self._newest_live_from():
+            firsts = list(map(max, firsts, self._live_from_at(numbers, len(firsts))))
+        if min(lasts) < 0:
+            lasts = [max(last, 0) for last in lasts]
+        if earliest >= self._recent.complete_from:
+            found = self._recent.find_many(keys, firsts, lasts)
+        else:
+            found = self._find_anywhere(keys, firsts, lasts)
+        if staged is not None and numbers is not None:
+            staged.find(found, keys, firsts, lasts, numbers)
         return found
 
     def value(self, row: bytes) -> V:
@@ -148,58 +149,42 @@ class JoinWindowStore(Generic[V]):
         self.settle()
 
     def stage(
-        self, keys: list[bytes], values: list[V | None], timestamps: list[int], headers: Sequence[Headers] | None = None
+        self,
+        keys: list[bytes],
+        values: list[V | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
+        numbers: list[int] | None = None,
     ) -> None:
-        """Log rows that are put one after the other by `show`, and at last by `settle`. Takes and raises as `put_many`.
+        """Log rows that `settle` puts. Takes and raises as `put_many`.
 
-        What is between needs fewer steps for each row than many calls of `put_many`, and gives the same.
+        Args:
+            keys: As there, and so on.
+            values: Likewise.
+            timestamps: Likewise.
+            headers: Likewise.
+            numbers: Ascending; until `settle`, `matches` finds those with lower numbers than that of the probe.
         """
         assert self._staged is None, f"store {self._name!r}: settle() comes before the next stage()"
         rows = self._format.encode_many(keys, values)
-        store_keys = []
-        sequence, pack = self._sequence, _SUFFIX.pack
-        for key, timestamp in zip(keys, timestamps, strict=True):
-            sequence = (sequence + 1) & _MAX_SEQUENCE
-            store_keys.append(key + pack(timestamp, sequence))
-        self._sequence, self._highest = sequence, max(self._highest, max(timestamps))
+        sequence = self._sequence
+        sequences: Iterable[int] = range(sequence + 1, sequence + 1 + len(keys))
+        if sequence + len(keys) > _MAX_SEQUENCE:
+            sequences = (each & _MAX_SEQUENCE for each in sequences)
+        store_keys = list(map(add, keys, map(_SUFFIX.pack, timestamps, sequences)))
+        self._sequence = (sequence + len(keys)) & _MAX_SEQUENCE
+        self._highest = max(self._highest, max(timestamps))
         if self._changelog is not None:
             self._changelog.append(store_keys, rows, timestamps, headers)
-        self._staged = keys, store_keys, rows, timestamps
-        self._shown = self._written = 0
-
-    def show(self, count: int) -> None:
-        """Let `matches` find the next ``count`` staged rows."""
-        assert self._staged is not None, f"store {self._name!r}: nothing is staged"
-        first, last = self._shown, self._shown + count
-        keys, _, rows, timestamps = self._staged
-        for number in range(first, last):
-            if timestamps[number] > self._newest and (rows[number] is not None or self._exact_expiry):
-                self._newest = timestamps[number]
-                self._live_from = max(0, self._newest - self._retention_ms + 1)
-        self._recent.insert(keys[first:last], rows[first:last], timestamps[first:last], self._live_from)
-        self._shown = last
+        self._staged = StagedRows(keys, store_keys, rows, timestamps, numbers or [])
 
     def settle(self) -> None:
-        """Put what is left of the staged rows."""
-        assert self._staged is not None, f"store {self._name!r}: nothing is staged"
-        first = self._shown
-        keys, _, rows, timestamps = self._staged
-        self._shown = len(keys)
-        self._write_shown()
+        """Put the staged rows."""
+        staged = self._staged
+        assert staged is not None, f"store {self._name!r}: nothing is staged"
         self._staged = None
-        if first:
-            keys, rows, timestamps = keys[first:], rows[first:], timestamps[first:]
-        self._recent.add(keys, rows, timestamps, self._live_from)
-
-    def _write_shown(self) -> None:
-        """Write those staged rows to their segments that are to be seen already."""
-        if self._staged is None or self._written == self._shown:
-            return
-        _, store_keys, rows, timestamps = self._staged
-        first, last, self._written = self._written, self._shown, self._shown
-        if last - first < len(rows):
-            store_keys, rows, timestamps = store_keys[first:last], rows[first:last], timestamps[first:last]
-        self.expired += self._put(store_keys, rows, timestamps)
+        self.expired += self._put(staged.store_keys, staged.rows, staged.timestamps)
+        self._recent.add(staged.keys, staged.rows, staged.timestamps, self._segments.live_from)
 
     def scan(
         self, start: bytes | None = None, end: bytes | None = None, *, reverse: bool = False
@@ -216,7 +201,6 @@ class JoinWindowStore(Generic[V]):
         if stream_time > self._segments.observed_stream_time:
             self._highest = max(self._highest, stream_time)
             self._segments.advance(stream_time)
-            self._note_time()
 
     def read_ahead(self) -> None:
         """Take the engine's rows into memory if they fit; without that they are looked up there until they expire."""
@@ -252,7 +236,7 @@ class JoinWindowStore(Generic[V]):
             self._sequence = _SUFFIX.unpack_from(keys[-1], len(keys[-1]) - SUFFIX_BYTES)[1]
             self._highest = max(self._highest, max(times))
             self._put(keys, values, times)
-            self._recent.add([key[:-SUFFIX_BYTES] for key in keys], values, times, self._live_from)
+            self._recent.add([key[:-SUFFIX_BYTES] for key in keys], values, times, self._segments.live_from)
 
     def pending(self) -> TableWrites:
         """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
@@ -280,10 +264,19 @@ class JoinWindowStore(Generic[V]):
         self._recent.forget(complete_from=self._segments.observed_stream_time + 1)
         self._staged = None
         self._is_ahead = False
-        self._note_time()
 
-    def _note_time(self) -> None:
-        self._newest, self._live_from = self._segments.observed_stream_time, self._segments.live_from
+    def _live_from_at(self, numbers: list[int] | None, count: int) -> list[int]:
+        """For each probe, from which time on rows can be read."""
+        if self._staged is None or numbers is None:
+            return [self._segments.live_from] * count
+        newest = self._staged.newest(self._segments.observed_stream_time, numbers, nulls=self._exact_expiry)
+        return [max(0, time - self._retention_ms + 1) for time in newest]
+
+    def _newest_live_from(self) -> int:
+        """The same for a probe after all staged rows, or later."""
+        if self._staged is None:
+            return self._segments.live_from
+        return max(self._segments.live_from, max(self._staged.timestamps) - self._retention_ms + 1)
 
     def _put(self, store_keys: list[bytes], rows: list[bytes | None], timestamps: list[int]) -> int:
         """Write rows to their segments; gives how many had expired."""
@@ -298,7 +291,6 @@ class JoinWindowStore(Generic[V]):
                 [rows[number] for number in kept],
                 [timestamps[number] for number in kept],
             )
-        self._note_time()
         return expired
 
     def _put_one_by_one(self, store_keys: list[bytes], rows: list[bytes | None], timestamps: list[int]) -> int:
@@ -313,29 +305,44 @@ class JoinWindowStore(Generic[V]):
             expired += timestamp <= segments.observed_stream_time - self._retention_ms
         return expired
 
+    def _find_anywhere(self, keys: Sequence[bytes | None], firsts: list[int], lasts: list[int]) -> list[list[Match]]:
+        """What `RecentRows.find_many` gives, where not all of it is in memory."""
+        found, complete_from = [NO_MATCHES] * len(keys), self._recent.complete_from
+        deeper: list[tuple[int, bytes, int, int]] = []
+        near: list[int] = []
+        for probe, (key, first, last) in enumerate(zip(keys, firsts, lasts, strict=True)):
+            if first >= complete_from:
+                near.append(probe)
+            elif key is not None and first <= last:
+                deeper.append((probe, key, first, last))
+        if near:
+            columns = ([column[probe] for probe in near] for column in (firsts, lasts))
+            for probe, matches in zip(
+                near, self._recent.find_many([keys[probe] for probe in near], *columns), strict=True
+            ):
+                found[probe] = matches
+        self._look_deeper(found, deeper)
+        return found
+
     def _look_deeper(self, found: list[list[Match]], deeper: list[tuple[int, bytes, int, int]]) -> None:
         """Read what is not in memory, each segment once for all that need it."""
-        wanted: dict[StateTable, list[int]] = {}
-        for number, (_, _, first, last) in enumerate(deeper):
-            for table in self._segments.tables(first, last):
-                wanted.setdefault(table, []).append(number)
-        for table in self._segments.tables(0, MAX_TIME):
-            numbers = wanted.get(table, [])
+        if not deeper:
+            return
+        earliest = min(first for _, _, first, _ in deeper)
+        latest = max(last for _, _, _, last in deeper)
+        for table, begin, end in self._segments.tables(earliest, latest):
+            wanted = [each for each in deeper if each[2] < end and each[3] >= begin]
             ranges = [
                 (key + _SUFFIX.pack(first, 0), key + _SUFFIX.pack(last, _MAX_SEQUENCE) + b"\x00")
-                for _, key, first, last in (deeper[number] for number in numbers)
+                for _, key, first, last in wanted
             ]
-            for number, rows in zip(numbers, table.scan_many(ranges), strict=True):
+            for (probe, key, _, _), rows in zip(wanted, table.scan_many(ranges), strict=True):
                 if rows:
-                    position, key, _, _ = deeper[number]
-                    found[position] = found[position] + _own(rows, key)
+                    found[probe] = found[probe] + _own(rows, len(key))
 
 
-def _own(rows: list[tuple[bytes, bytes]], key: bytes) -> list[Match]:
-    """The rows of a key; those of longer keys may lie in between."""
-    length = len(key) + SUFFIX_BYTES
-    return [
-        (_SUFFIX.unpack_from(store_key, len(key))[0], row)
-        for store_key, row in rows
-        if len(store_key) == length and store_key.startswith(key)
-    ]
+def _own(rows: list[tuple[bytes, bytes]], key_bytes: int) -> list[Match]:
+    """The rows of a key of this length; those of longer keys may lie in between."""
+    length = key_bytes + SUFFIX_BYTES
+    own = [each for each in rows if len(each[0]) == length]
+    return list(zip(window_starts([store_key for store_key, _ in own]), [row for _, row in own], strict=True))

@@ -6,7 +6,9 @@ span goes; of the time after that the rows here are complete, and the engine nee
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from itertools import compress, groupby
 from operator import itemgetter
+from typing import Any, cast
 
 from streamlib.state.segments import MAX_TIME
 
@@ -19,7 +21,8 @@ MIN_SPAN_MS = 1_000
 _ROW_OVERHEAD_BYTES = 330  # two bytes objects, a tuple, a list, a dict entry
 NO_MATCHES: list[Match] = []
 
-_time_of = itemgetter(0)
+time_of = itemgetter(0)
+_FEW_SPANS = 4  # beyond that the rows of a batch are far apart, and few spans have any
 
 
 class RecentRows:
@@ -63,44 +66,71 @@ class RecentRows:
         found = NO_MATCHES
         span = self._spans.get(first)
         if span is not None and (rows := span.get(key)) is not None:
-            found = _between(rows, time_from, time_to)
+            found = between(rows, time_from, time_to)
         if last != first and (span := self._spans.get(last)) is not None and (rows := span.get(key)) is not None:
-            later = _between(rows, time_from, time_to)
+            later = between(rows, time_from, time_to)
             return found + later if found else later
+        return found
+
+    def find_many(self, keys: Sequence[bytes | None], firsts: list[int], lasts: list[int]) -> list[list[Match]]:
+        """The rows of each key in ``[first, last]`` (ms), as `find` gives them; none for no key."""
+        begin, end = min(firsts) // self._span_ms, max(lasts) // self._span_ms
+        if end - begin >= _FEW_SPANS:
+            find = self.find
+            return [
+                NO_MATCHES if key is None else find(key, first, last)
+                for key, first, last in zip(keys, firsts, lasts, strict=True)
+            ]
+        found = [NO_MATCHES] * len(keys)
+        for number in range(begin, end + 1):
+            span: dict[Any, list[Match]] = self._spans.get(number, {})
+            if not span:
+                continue
+            of_keys = list(map(span.get, keys))
+            for probe in compress(range(len(keys)), of_keys):
+                rows = between(of_keys[probe], firsts[probe], lasts[probe])  # type: ignore[arg-type]
+                if rows:
+                    found[probe] = found[probe] + rows if found[probe] else rows
         return found
 
     def add(self, keys: list[bytes], rows: Sequence[bytes | None], timestamps: list[int], live_from: int) -> None:
         """Keep rows, in the order of arrival; a None is left out, and what is older than ``live_from`` (ms)."""
-        self.insert(keys, rows, timestamps, live_from)
-        self.tidy(live_from)
-
-    def insert(self, keys: list[bytes], rows: Sequence[bytes | None], timestamps: list[int], live_from: int) -> None:
-        """The same, without letting anything go: call `tidy` before long."""
         if not self._memory_bytes or not keys:
             return
-        span_ms, oldest = self._span_ms, max(self.complete_from, live_from)
-        first = beyond = 0
-        span: dict[bytes, list[Match]] = {}
-        for key, row, timestamp in zip(keys, rows, timestamps, strict=True):
-            if row is None or timestamp < oldest:
-                continue
-            if not first <= timestamp < beyond:
-                first = timestamp - timestamp % span_ms
-                beyond = first + span_ms
-                span = self._spans.setdefault(first // span_ms, {})
-            of_key = span.get(key)
-            if of_key is None:
-                span[key] = [(timestamp, row)]
-            elif of_key[-1][0] <= timestamp:
-                of_key.append((timestamp, row))
-            else:
-                insort(of_key, (timestamp, row), key=_time_of)
-        if beyond:
-            row_bytes = _ROW_OVERHEAD_BYTES + len(keys[-1]) + len(rows[-1] or b"")
-            self._bytes[first // span_ms] = self._bytes.get(first // span_ms, 0) + len(keys) * row_bytes
-            self.used_bytes += len(keys) * row_bytes
+        oldest = max(self.complete_from, live_from)
+        if min(timestamps) < oldest or None in rows:
+            kept = [
+                number
+                for number, (row, time) in enumerate(zip(rows, timestamps, strict=True))
+                if row is not None and time >= oldest
+            ]
+            keys, rows = [keys[number] for number in kept], [rows[number] for number in kept]
+            timestamps = [timestamps[number] for number in kept]
+        spans = [time // self._span_ms for time in timestamps]
+        first = 0
+        for number, same in groupby(spans):
+            last = first + sum(1 for _ in same)
+            self._extend(number, keys[first:last], cast("Sequence[bytes]", rows[first:last]), timestamps[first:last])
+            first = last
+        self._tidy(live_from)
 
-    def tidy(self, live_from: int) -> None:
+    def _extend(self, number: int, keys: list[bytes], rows: Sequence[bytes], timestamps: list[int]) -> None:
+        """Keep rows of one span."""
+        span = self._spans.setdefault(number, {})
+        get = span.get
+        for key, match in zip(keys, zip(timestamps, rows, strict=True), strict=True):
+            of_key = get(key)
+            if of_key is None:
+                span[key] = [match]
+            elif of_key[-1][0] <= match[0]:
+                of_key.append(match)
+            else:
+                insort(of_key, match, key=time_of)
+        added = len(keys) * (_ROW_OVERHEAD_BYTES + len(keys[-1]) + len(rows[-1]))
+        self._bytes[number] = self._bytes.get(number, 0) + added
+        self.used_bytes += added
+
+    def _tidy(self, live_from: int) -> None:
         """Let go what is older than ``live_from`` (ms), and the oldest spans while there is too much."""
         while self._spans and (oldest_span := min(self._spans)) * self._span_ms + self._span_ms <= live_from:
             self._drop(oldest_span)
@@ -114,8 +144,8 @@ class RecentRows:
         self.used_bytes -= self._bytes.pop(number, 0)
 
 
-def _between(rows: list[Match], time_from: int, time_to: int) -> list[Match]:
+def between(rows: list[Match], time_from: int, time_to: int) -> list[Match]:
     """The rows in ``[time_from, time_to]``."""
     if rows[0][0] >= time_from and rows[-1][0] <= time_to:
         return rows
-    return rows[bisect_left(rows, time_from, key=_time_of) : bisect_left(rows, time_to + 1, key=_time_of)]
+    return rows[bisect_left(rows, time_from, key=time_of) : bisect_left(rows, time_to + 1, key=time_of)]

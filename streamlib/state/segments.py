@@ -128,6 +128,8 @@ class Segments:
 
     def put_at(self, keys: list[bytes], rows: list[bytes | None], times: list[int]) -> int:
         """The same for rows whose times are known."""
+        if keys and self._put_together(keys, rows, times):
+            return 0
         expired = 0
         first = beyond = 0
         overlay: Rows = {}
@@ -151,6 +153,18 @@ class Segments:
         if observed > self._observed:
             self.advance(observed)
         return expired
+
+    def _put_together(self, keys: list[bytes], rows: list[bytes | None], times: list[int]) -> bool:
+        """Do the same if all go into one segment and none has expired."""
+        oldest, newest = min(times), max(times)
+        observed = max(self._observed, newest)
+        segment_id = newest // self._interval
+        if oldest <= observed - self._retention_ms or oldest // self._interval != segment_id or self._index is not None:
+            return False
+        self._segment_of(newest).rows.update(zip(keys, rows, strict=True))
+        if observed > self._observed:
+            self.advance(observed)
+        return True
 
     def scan(
         self, time_from: int, time_to: int, start: bytes | None, end: bytes | None, *, reverse: bool = False
@@ -178,9 +192,14 @@ class Segments:
         times = self._times
         return (row for row in rows if time_from <= times([row[0]])[0] <= time_to)
 
-    def tables(self, time_from: int, time_to: int, *, reverse: bool = False) -> list[StateTable]:
-        """The segments that may have readable rows of times in ``[time_from, time_to]``, in the order of time."""
-        return self._tables(max(time_from, self._live_from), time_to, reverse)
+    def tables(self, time_from: int, time_to: int) -> list[tuple[StateTable, int, int]]:
+        """The segments that may have readable rows of times in ``[time_from, time_to]``, in the order of time.
+
+        With the time where each begins, and that where the next one would.
+        """
+        tables = self._tables(max(time_from, self._live_from), time_to, False)
+        begins = [int(table.name.removeprefix(self._prefix)) * self._interval for table in tables]
+        return [(table, begin, begin + self._interval) for table, begin in zip(tables, begins, strict=True)]
 
     def _tables(self, time_from: int, time_to: int, reverse: bool) -> list[StateTable]:
         if time_to < time_from:

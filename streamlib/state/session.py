@@ -22,6 +22,9 @@ from streamlib.state.timestamped import TimestampedRows
 
 V = TypeVar("V")
 
+_FIRST_SUFFIX = session_store_key(b"", 0, 0)
+_LAST_SUFFIX = session_store_key(b"", MAX_TIME, MAX_TIME)
+
 
 class SessionStore(Generic[V]):
     """Values by session store key; also a `TimestampedStore`, where the timestamp of a row is the session's end.
@@ -179,9 +182,22 @@ class SessionStore(Generic[V]):
         )
         return ((key, self.decode(key, row), session_end(key)) for key, row in found)
 
-    def find_rows(self, key: bytes) -> list[tuple[int, int, bytes]]:
-        """All sessions of a plain key as (start, end, serialized value), in the order of time."""
-        return list(self._rows_of(key, 0, MAX_TIME, reverse=False))
+    def find_rows(self, keys: list[bytes]) -> list[list[tuple[int, int, bytes]]]:
+        """For each plain key all sessions as (start, end, serialized value), in the order of time."""
+        found: list[list[tuple[int, int, bytes]]] = [[] for _ in keys]
+        ranges = [(key + _FIRST_SUFFIX, key + _LAST_SUFFIX + b"\x00") for key in keys]
+        live_from = self._segments.live_from
+        for table, _, _ in self._segments.tables(live_from, MAX_TIME):
+            for place, rows in enumerate(table.scan_many(ranges)):
+                if not rows:
+                    continue
+                length = len(keys[place]) + SUFFIX_BYTES  # longer keys may lie in between
+                for store_key, row in rows:
+                    if len(store_key) == length:
+                        _, start, end = split_session_store_key(store_key)
+                        if end >= live_from:
+                            found[place].append((start, end, row))
+        return found
 
     def scan(
         self, start: bytes | None = None, end: bytes | None = None, *, reverse: bool = False

@@ -71,9 +71,17 @@ _turn_of = attrgetter("turn")
 _bounds_of = attrgetter("end", "start")
 
 
-def loaded(store: SessionStore[Any], key: bytes) -> list[Session]:
-    """The sessions of a plain key that can be read in the store, in the order of time."""
-    return [Session(key, start, end, UNREAD, row) for start, end, row in store.find_rows(key)]
+def load(known: dict[bytes, list[Session]], store: SessionStore[Any], keys: Iterable[bytes]) -> int:
+    """Add the sessions of plain keys that are not known yet, as far as they can be read in the store.
+
+    Those of each key are in the order of time. Returns how many keys and sessions came.
+    """
+    unknown = [key for key in dict.fromkeys(keys) if key not in known]
+    came = len(unknown)
+    for key, rows in zip(unknown, store.find_rows(unknown) if unknown else (), strict=True):
+        known[key] = [Session(key, start, end, UNREAD, row) for start, end, row in rows]
+        came += len(rows)
+    return came
 
 
 def insert(sessions: list[Session], session: Session) -> None:
@@ -135,18 +143,15 @@ class SessionCache(Generic[V]):
         self._flushed_turn = 0
         self._added = 0  # sessions taken into the cache since it was trimmed, at least as many as are there
 
-    def sessions_of(self, keys: Iterable[bytes]) -> dict[bytes, list[Session]]:
-        """The sessions of each plain key in the order of time, removed ones included: see `is_there`."""
+    def sessions_of(self, keys: Sequence[bytes]) -> dict[bytes, list[Session]]:
+        """The sessions of (at least) each of these plain keys in the order of time, removed ones included.
+
+        See `is_there`.
+        """
         if self._added > self.max_entries + len(self.dirty):
             self._trim()
-        known, wanted = self._sessions, {}
-        for key in keys:
-            sessions = known.get(key)
-            if sessions is None:
-                known[key] = sessions = loaded(self._store, key)
-                self._added += len(sessions) + 1
-            wanted[key] = sessions
-        return wanted
+        self._added += load(self._sessions, self._store, keys)
+        return self._sessions
 
     def is_there(self, session: Session) -> bool:
         """Whether a session can be found: those that came from the store only as long as the store has them."""

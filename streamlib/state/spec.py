@@ -1,12 +1,12 @@
 """What a store is, as data: made by `topology`, opened by `runtime`. Next: `base`, what an opened store can do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from streamlib.serdes.base import AnySerde
 
-StoreKind = Literal["key_value", "window", "session", "versioned", "buffer", "join_buffer"]
+StoreKind = Literal["key_value", "window", "session", "versioned", "buffer", "join_buffer", "custom"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class StoreSpec:
         max_entries: Key-value stores in memory: how many keys it holds at most; None for any number.
         source_topic: The topic that serves as the changelog: for a global table, or a table that reuses its source.
         topic_configs: Overrides for the changelog topic, from the user.
+        supplier: Custom stores: makes one.
     """
 
     name: str
@@ -56,6 +57,7 @@ class StoreSpec:
     max_entries: int | None = None
     source_topic: str | None = None
     topic_configs: Mapping[str, str] = field(default_factory=dict)
+    supplier: Callable[[], Any] | None = None
 
     @property
     def is_table(self) -> bool:

@@ -87,7 +87,7 @@ def open_store(
             cache_bytes=cache_bytes,
             exact_expiry=spec.exact_expiry,
         )
-    msg = f"store {spec.name!r}: there is no store of kind {spec.kind!r}"  # type: ignore[unreachable]
+    msg = f"store {spec.name!r}: there is no store of kind {spec.kind!r}"
     raise StateStoreError(msg)
 
 

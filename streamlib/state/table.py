@@ -157,11 +157,9 @@ class StateTable:
     def scan_many(self, ranges: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
         """Rows of several short ranges ``start <= key < end``, each in key order."""
         found = self._engine.scan_many(self.name, ranges) if self._exists else [[] for _ in ranges]
-        for number, (start, end) in enumerate(ranges):
-            recent = [(key, self._sent[key]) for key in self._sent_order.between(start, end)] if self._sent else []
-            recent += [(key, self.rows[key]) for key in self._order.between(start, end)]
-            if recent:
-                merged: Rows = {**dict(found[number]), **dict(recent)}
+        for overlay, order in ((self._sent, self._sent_order), (self.rows, self._order)):
+            for number, keys in order.between_many(ranges) if overlay else ():
+                merged: Rows = {**dict(found[number]), **{key: overlay[key] for key in keys}}
                 found[number] = [(key, row) for key in sorted(merged) if (row := merged[key]) is not None]
         return found
 

@@ -51,6 +51,12 @@ class Logs:
         self.topics[tp.topic] += rows
         self.unread += [(tp.topic, offset) for offset in range(end, end + len(rows))]
 
+    def forget_unread(self) -> None:
+        """Take back what was written and not yet delivered."""
+        unread, self.unread = self.unread, []
+        for topic, offset in reversed(unread):
+            del self.topics[topic][offset:]
+
     def fetched(self, topic: str, first: int = 0, end: int | None = None) -> FetchedBatch:
         """The records of a topic from an offset up to another, as a poll gives them."""
         rows = self.topics[topic][first:end]

@@ -78,7 +78,7 @@ class StateStores:
 
     def all(self) -> dict[str, Any]:
         """All stores that user code can use, by name."""
-        usable = {"key_value", "window", "session", "versioned"}
+        usable = {"key_value", "window", "session", "versioned", "custom"}
         return {
             name: self.get(name)
             for name, spec in self._specs.items()

@@ -3,8 +3,8 @@
 It runs the tasks, operators and stores of a worker; only the broker is left out. All sub-topologies form one task with
 one partition of each topic. A record that is piped in is processed to the end before the call returns: it goes through
 its operators, the caches are flushed, the stores applied, and what was written to a topic that somebody reads is put in
-that topic's queue, until all queues are empty. Asynchronous functions are awaited where they are called; retries follow
-at once. Changelogs are kept, so a test can let the worker crash.
+that topic's queue, until all queues are empty. Asynchronous functions are awaited where they are called; retries, of
+records too, follow at once. Changelogs are kept, so a test can let the worker crash.
 
 Source: TopologyTestDriver (KIP-247, KIP-470). Next: `topics`, what a test writes to and reads from.
 """
@@ -21,12 +21,14 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from streamlib.config import StreamsConfig
+from streamlib.errors import RetryLaterError
 from streamlib.metrics import Metrics
 from streamlib.record import Headers, TopicPartition
 from streamlib.runtime.global_updates import GlobalUpdates
 from streamlib.runtime.offset_metadata import Position, decode_position
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.record_collector import RecordCollector
+from streamlib.runtime.record_errors import RecordErrors, dead_letter_topics
 from streamlib.runtime.task import Task, read_also
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_state import TaskState
@@ -98,6 +100,7 @@ class TopologyTestDriver:
         self.metrics = Metrics()
         self.logs = Logs()
         self.config = _config(topology, config)
+        dead_letter_topics(topology.nodes, self.config)  # refuses a policy without its topic, as a worker does
         self.largest_run = 0
         self._batch_rows, self._commit_rows = batch_rows, commit_rows
         self._uncommitted = 0
@@ -112,16 +115,18 @@ class TopologyTestDriver:
             Path(self._folder.name), self.config.application_id, RocksMemory(ROCKSDB_BYTES)
         )
         physical = self._physical
+        collector = RecordCollector(self.logs, OnePartitionEach(), physical, self.metrics)
         self._factory = TaskFactory(
             self.topology,
             self.config,
             OnePartitionEach(),
             self._directory,
-            RecordCollector(self.logs, OnePartitionEach(), physical, self.metrics),
+            collector,
             self.logs,
             self.metrics,
             self._global_stores,
             self.clock,
+            RecordErrors(self.config, self.topology.nodes, collector, self.metrics, self.clock),
             ordered=batch_rows == 1,
         )
         self._inputs = {
@@ -241,9 +246,12 @@ class TopologyTestDriver:
     def advance_wall_clock_time(self, by: timedelta) -> None:
         """Move the wall clock; punctuators that are due run once, whatever the step."""
         self.clock.advance_ms(to_ms(by))
-        self.task.punctuate(self.clock.time_ms())
-        self._loop.finish_calls(self.task)
-        self._commit()
+        try:
+            self.task.punctuate(self.clock.time_ms())
+            self._loop.finish_calls(self.task)
+            self._commit()
+        except RetryLaterError:
+            self._start_over()
         self._run()
 
     # ---- stores ------------------------------------------------------------------------------------------
@@ -342,6 +350,9 @@ class TopologyTestDriver:
         self._globals.begin()
         for topic in self._globals.specs:
             self._globals.update(TopicPartition(topic, 0), self.logs.fetched(topic))
+        self._start_task()
+
+    def _start_task(self) -> None:
         task = self._factory.create(TASK, self.config.statestore_cache_max_bytes)
         task.calls.deferred = True
         task.transition(TaskState.RESTORING)
@@ -385,13 +396,32 @@ class TopologyTestDriver:
         """Process until nothing waits."""
         self._distribute()
         while self.task.buffered:
-            rows = self.task.process(self._batch_rows)
-            self._loop.finish_calls(self.task)
-            self.largest_run = max(self.largest_run, rows)
-            self._uncommitted += rows
-            if self._uncommitted >= self._commit_rows or self.task.commit_requested or not self.task.buffered:
-                self._commit()
+            try:
+                self._process()
+            except RetryLaterError:
+                self._start_over()
             self._distribute()
+
+    def _process(self) -> None:
+        rows = self.task.process(self._batch_rows)
+        self._loop.finish_calls(self.task)
+        self.largest_run = max(self.largest_run, rows)
+        self._uncommitted += rows
+        if self._uncommitted >= self._commit_rows or self.task.commit_requested or not self.task.buffered:
+            self._commit()
+
+    def _start_over(self) -> None:
+        """Undo the work since the last commit, as far as it was not delivered, and begin there again at once."""
+        task, self._task = self.task, None
+        task.close()
+        self.logs.forget_unread()
+        self._uncommitted = 0
+        self._start_task()
+        for topic in self._inputs:
+            tp = TopicPartition(topic, 0)
+            first = self._committed.get(tp, Position(0)).offset
+            for start in range(first, len(self.logs.topics[topic]), self._batch_rows):
+                self.task.add(tp, self.logs.fetched(topic, start, start + self._batch_rows))
 
     def _commit(self) -> None:
         """What a worker does at a commit, but at once."""

@@ -88,6 +88,13 @@ def nodes_below(topology: Topology, name: str) -> dict[str, Node]:
     return found
 
 
+def asks_for_origins(node: Node) -> bool:
+    """Whether an operator may ask where a record came from."""
+    if isinstance(node, Sink):
+        return node.with_context
+    return isinstance(node, ProcessorNode | TableTransformValues | TableSuppress)
+
+
 def needs_record_order(topology: Topology, source_name: str) -> bool:
     """Whether whole batches from this source could give other results than single records.
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from streamlib.error_policies import OnError
+from streamlib.offset_reset import OffsetReset
 from streamlib.serdes.base import AnySerde
 from streamlib.topology.windows import EmitStrategy, FixedWindows
 
@@ -36,11 +38,13 @@ class Node:
         name: Unique; also the name in metrics, errors and describe().
         parents: Names of the nodes that feed it, in the order they were connected.
         stores: Names of the stores it reads or writes, as describe() lists them.
+        on_error: What happens to a record that fails here; None: what the worker's settings say.
     """
 
     name: str
     parents: tuple[str, ...] = ()
     stores: tuple[str, ...] = ()
+    on_error: OnError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,7 @@ class Source(Node):
     key_serde: AnySerde
     value_serde: AnySerde
     timestamp_extractor: TimestampExtractor | None = None  # None: the record's timestamp; a negative one is an error
-    offset_reset: Literal["earliest", "latest"] | None = None
+    offset_reset: OffsetReset | None = None  # None: as the worker says
     pattern: re.Pattern[str] | None = None
 
     @property
@@ -66,10 +70,15 @@ class Source(Node):
 
 @dataclass(frozen=True, kw_only=True)
 class Sink(Node):
-    """Writes to a topic, or to the topic that ``topic_fn(key, value)`` names for each record."""
+    """Writes to a topic, or to the topic that ``topic_fn(key, value)`` names for each record.
+
+    Attributes:
+        with_context: ``topic_fn(key, value, record context)``.
+    """
 
     topic: str | None
-    topic_fn: Callable[[Any, Any], str] | None = None
+    topic_fn: Callable[..., str] | None = None
+    with_context: bool = False
     key_serde: AnySerde
     value_serde: AnySerde
     partitioner: Partitioner | None = None
@@ -234,6 +243,8 @@ class WindowAggregate(Node):
 
     Attributes:
         late: Name of the child that is given the records that are late, and nothing else; None: they are only counted.
+        idle_ms: After so much wall-clock time without records windows close all the same; 0: never; None: as the worker
+            says.
     """
 
     windows: FixedWindows
@@ -244,6 +255,7 @@ class WindowAggregate(Node):
     aggregator: Callable[..., Any] | None = None
     send_old: bool = False
     late: str | None = None
+    idle_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

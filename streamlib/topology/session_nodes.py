@@ -13,7 +13,7 @@ class SessionAggregate(Node):
     """count, reduce or aggregate of a grouped stream per key and session; keys become `Windowed`.
 
     Functions as in `StreamAggregate`; ``merger(key, one aggregate, other aggregate)`` makes one of two sessions;
-    ``late`` as in `WindowAggregate`.
+    ``late`` and ``idle_ms`` as in `WindowAggregate`.
     """
 
     windows: SessionWindows
@@ -25,3 +25,4 @@ class SessionAggregate(Node):
     merger: Callable[[Any, Any, Any], Any] | None = None
     send_old: bool = False
     late: str | None = None
+    idle_ms: int | None = None

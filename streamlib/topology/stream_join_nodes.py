@@ -36,6 +36,8 @@ class StreamStreamJoin(Node):
         joiner: ``joiner(left, right)``.
         with_key: ``joiner(key, left, right)``.
         outer: Whether this side's records come out without a match, with None for the other side.
+        idle_ms: After so much wall-clock time without records of either side those without a match come out all the
+            same; 0: never; None: as the worker says.
     """
 
     left: bool
@@ -46,6 +48,7 @@ class StreamStreamJoin(Node):
     joiner: Callable[..., Any]
     with_key: bool
     outer: bool
+    idle_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

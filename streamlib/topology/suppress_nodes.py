@@ -16,6 +16,7 @@ class TableSuppress(Node):
         records_max: How many keys may wait; None for any number.
         bytes_max: How much memory they may take; None for any amount.
         shut_down_when_full: Whether a full buffer is an error; else the first in time go early.
+        idle_ms: As in `WindowAggregate`; counts only for final results.
     """
 
     buffer: str
@@ -24,3 +25,4 @@ class TableSuppress(Node):
     records_max: int | None = None
     bytes_max: int | None = None
     shut_down_when_full: bool = False
+    idle_ms: int | None = None

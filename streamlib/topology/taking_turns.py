@@ -4,11 +4,9 @@ Next: `operators/join_in_turns`, which puts them back in order.
 """
 
 from streamlib.topology.async_nodes import AsyncCalls
-from streamlib.topology.interference import needs_record_order, nodes_below, region
+from streamlib.topology.interference import asks_for_origins, needs_record_order, nodes_below, region
 from streamlib.topology.nodes import Source, StreamTableJoin
-from streamlib.topology.processor_nodes import ProcessorNode, TableTransformValues
 from streamlib.topology.stream_join_nodes import JoinWindow, StreamStreamJoin
-from streamlib.topology.suppress_nodes import TableSuppress
 from streamlib.topology.topology import Topology
 
 _SIDES = {True, False}
@@ -36,8 +34,8 @@ def joined_in_turns(topology: Topology, sources: list[str]) -> tuple[StreamStrea
         return None
     if any(needs_record_order(topology, name) for name in sources):
         return None
-    asks = (AsyncCalls, ProcessorNode, TableSuppress, TableTransformValues)
     for node in nodes_below(topology, joins[True].name).values():
-        if isinstance(node, asks) or (isinstance(node, StreamTableJoin) and node.grace_ms is not None):
+        waits = isinstance(node, AsyncCalls) or (isinstance(node, StreamTableJoin) and node.grace_ms is not None)
+        if waits or asks_for_origins(node):
             return None
     return joins[True], joins[False]

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
+from streamlib.error_policies import topic_of, what_is_wrong
 from streamlib.topology.naming import is_generated
 from streamlib.topology.nodes import Node, Source
 from streamlib.topology.plan import Plan
@@ -40,8 +41,10 @@ def problems(plan: Plan) -> list[str]:
         *_names_given_twice(plan),
         *_stores(plan),
         *_global_stores(plan),
+        *_custom_stores(plan),
         *_not_callable(plan.nodes),
         *_partition_counts(plan),
+        *_error_policies(plan),
     ]
 
 
@@ -71,6 +74,20 @@ def _topics_read_twice(plan: Plan) -> Iterator[str]:
             yield (
                 f'"{topic}" is read as a {" and as a ".join(kinds)}: '
                 "read it once and turn it into the other (to_table, to_stream)"
+            )
+
+
+def _error_policies(plan: Plan) -> Iterator[str]:
+    global_sources = {name for name, kind in plan.source_kinds.items() if kind == "global table"}
+    for node in plan.nodes:
+        if node.on_error is None:
+            continue
+        if (wrong := what_is_wrong(node.on_error)) is not None:
+            yield f'the on_error of "{node.name}": {wrong}'
+        elif topic_of(node.on_error) is not None and global_sources & {node.name, *node.parents}:
+            yield (
+                f'"{node.name}" cannot write dead letters: every worker reads a global table, and would write each of '
+                "them. Use skip() or fail() as its on_error"
             )
 
 
@@ -113,6 +130,15 @@ def _stores(plan: Plan) -> Iterator[str]:
             yield f'"{node_name}" uses the store "{store}", which does not exist: add it with add_state_store'
     for store in dict.fromkeys(spec.name for spec in plan.stores if spec.name not in used):
         yield f'nothing uses the store "{store}": name it in the operation that needs it, or do not add it'
+
+
+def _custom_stores(plan: Plan) -> Iterator[str]:
+    for spec in plan.stores:
+        if spec.kind == "custom" and spec.source_topic is not None:
+            yield (
+                f'the custom store "{spec.name}" cannot be filled from the topic "{spec.source_topic}": '
+                "read the topic as a stream, and fill the store in a processor"
+            )
 
 
 def _global_stores(plan: Plan) -> Iterator[str]:

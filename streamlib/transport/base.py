@@ -105,7 +105,7 @@ class GroupOptions:
     assignor: Assignor
     listener: RebalanceListener
     session_timeout_ms: int = 45_000
-    heartbeat_interval_ms: int = 3_000
+    heartbeat_interval_ms: int = 500
     rebalance_timeout_ms: int = 60_000
     max_poll_interval_ms: int = 300_000
     group_instance_id: str | None = None
@@ -127,6 +127,12 @@ class Consumer(Protocol):
 
     def subscribe(self, topics: frozenset[str]) -> None:
         """As a member: read these topics from now on, instead of those of `GroupOptions`; the group rebalances."""
+
+    def rejoin(self) -> None:
+        """As a member: have the group decide again soon; members hear of it as of any other rebalance.
+
+        Brokers may do nothing when this is not the leader and the assignor's user data is the same as at its last join.
+        """
 
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Without a group: read exactly these partitions, from these offsets."""
@@ -181,8 +187,9 @@ class Appends(Protocol):
         """Add a column of records to a partition's buffer; never waits. Sending goes on in the background.
 
         Raises:
-            DeliveryError: A record is larger than the broker accepts (the message names its size and the limit),
-                or an earlier delivery has failed.
+            RecordTooLargeError: A record is larger than the broker accepts; the message names its size and the limit.
+                The rows before it are in the buffer, it and those after it are not, and the producer can go on.
+            DeliveryError: An earlier delivery has failed.
         """
 
 
@@ -240,6 +247,12 @@ class Admin(Protocol):
 
     async def partition_counts(self, topics: Collection[str] | None = None) -> dict[str, int]:
         """Partition counts of those of ``topics`` that exist; of all topics but the broker's own when None."""
+
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """An id for each of those of ``topics`` that exist: one that is made again has another.
+
+        Brokers that do not tell give none.
+        """
 
     async def create_topics(self, topics: Collection[TopicSpec]) -> None:
         """Create topics; those that exist already are left alone."""

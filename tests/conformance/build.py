@@ -11,9 +11,11 @@ from functools import cache, partial
 from typing import Any
 
 from streamlib import (
+    Branched,
     BufferConfig,
     EmitStrategy,
     JoinWindows,
+    RecordContext,
     SessionWindows,
     SlidingWindows,
     Stores,
@@ -93,14 +95,17 @@ class Build:
         self.dynamic_output: tuple[AnySerde, AnySerde] | None = None
         self._piped = {step["topic"] for step in scenario["steps"] if "topic" in step}
         self._handles: dict[str, Handle] = {}
-        for op in scenario["topology"]:
-            handle = self._make(op)
-            if handle is not None and "id" in op:
-                self._handles[op["id"]] = handle
+        self._make_all(scenario["topology"])
 
     def topology(self) -> Topology:
         """The finished topology."""
         return self.builder.build(optimization=self._optimization)
+
+    def _make_all(self, ops: list[Op]) -> None:
+        for op in ops:
+            handle = self._make(op)
+            if handle is not None and "id" in op:
+                self._handles[op["id"]] = handle
 
     def _make(self, op: Op) -> Handle | None:
         name = op["op"]
@@ -204,12 +209,30 @@ class Build:
         n = self._in(op)
         splitter = n.dsl.split(**named(op))
         for branch in op["branches"]:
-            splitter.branch(predicate(branch["when"]), **named(branch))
+            splitter.branch(predicate(branch["when"]), self._branched(branch, n))
         default = op.get("default")
-        branches = splitter.no_default_branch() if default is None else splitter.default_branch(**named(default))
-        ids = [branch["id"] for branch in op["branches"]] + ([] if default is None else [default["id"]])
-        for name, stream in zip(ids, branches.values(), strict=True):
-            self._handles[name] = Handle(stream, n.key_serde, n.value_serde)
+        if default is None:
+            streams = splitter.no_default_branch()
+        else:
+            streams = splitter.default_branch(self._branched(default, n))
+        for branch in [*op["branches"], *([] if default is None else [default])]:
+            if "gives" in branch:
+                made = self._handles[branch["ops"][-1]["id"]]
+                self._handles[branch["gives"]] = Handle(streams[branch["key"]], made.key_serde, made.value_serde)
+
+    def _branched(self, branch: Op, above: Handle) -> Branched[Any, Any]:
+        """What becomes of a branch: its own operations, if it has some, are called while it is made."""
+
+        def consume(stream: Any) -> None:
+            self._handles[branch["id"]] = Handle(stream, above.key_serde, above.value_serde)
+            self._make_all(branch.get("ops", []))
+
+        def chain(stream: Any) -> Any:
+            consume(stream)
+            return self._handles[branch["ops"][-1]["id"]].dsl
+
+        made = Branched.with_function(chain) if "gives" in branch else Branched.with_consumer(consume)
+        return made.with_name(branch["name"]) if "name" in branch else made
 
     def _repartition(self, op: Op) -> Handle:
         n = self._in(op)
@@ -229,13 +252,8 @@ class Build:
             topic = op["topic"]
             self.outputs[topic] = keys, values
         else:
-            evaluate = function(op["topic_fn"], "key", "value")
+            topic = topic_with_context(op) if op.get("context") else topic_of_record(op)
             self.dynamic_output = keys, values
-
-            def topic_fn(key: Any, value: Any) -> str:
-                return text(evaluate(key, value))
-
-            topic = topic_fn
         n.dsl.to(topic, key_serde=keys, value_serde=values, partitioner=partitioner(op), **named(op))
 
     def _process(self, op: Op) -> Handle:
@@ -361,6 +379,27 @@ class Build:
             foreign_key = {"foreign_key": function(op["fk"], "key", "value")}
         made = method(right.dsl, joiner, value_serde=values, **foreign_key, **named(op), **store)
         return Handle(made, left.key_serde, values)
+
+
+def topic_of_record(op: Op) -> Callable[[Any, Any], str]:
+    """The topic of a record by key and value."""
+    evaluate = function(op["topic_fn"], "key", "value")
+
+    def topic_fn(key: Any, value: Any) -> str:
+        return text(evaluate(key, value))
+
+    return topic_fn
+
+
+def topic_with_context(op: Op) -> Callable[[Any, Any, RecordContext], str]:
+    """The same with the record context."""
+    evaluate = function(op["topic_fn"], "key", "value", "topic", "partition", "offset", "ts", "headers")
+
+    def topic_fn(key: Any, value: Any, context: RecordContext) -> str:
+        topic, partition, offset, timestamp, headers = context
+        return text(evaluate(key, value, topic, partition, offset, timestamp, [name for name, _ in headers]))
+
+    return topic_fn
 
 
 def windows_of(window: Op) -> FixedWindows | SessionWindows:

@@ -257,8 +257,8 @@ def _config(scenario: Scenario) -> StreamsConfig:
     return StreamsConfig(
         APPLICATION_ID,
         statestore_cache_max_bytes=int(settings.get("statestore.cache.max.bytes", 0)),
-        deserialization_error="skip" if settings.get("deserialization_handler") == "continue" else "fail",
-        processing_error="skip" if settings.get("processing_handler") == "continue" else "fail",
+        deserialization_exception_handler="skip" if settings.get("deserialization_handler") == "continue" else "fail",
+        processing_exception_handler="skip" if settings.get("processing_handler") == "continue" else "fail",
     )
 
 

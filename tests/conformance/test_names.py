@@ -64,7 +64,7 @@ def test_a_scenario_is_refused_when_kafka_streams_refuses_it(name: str) -> None:
 
 def test_every_scenario_is_compared_since_the_dsl_has_what_it_needs() -> None:
     assert {name: missing(scenario) for name, scenario in SCENARIOS.items() if missing(scenario)} == {}
-    assert len(SCENARIOS) == len(SUPPORTED) == 355
+    assert len(SCENARIOS) == len(SUPPORTED) == 360
 
 
 def test_a_difference_is_found_when_a_name_changes() -> None:

@@ -73,6 +73,7 @@ TIME_BEGINS_ANEW = {
     "processor-metadata-below-final-sessions",
     "processor-metadata-below-suppressed-cache",
     "processor-punctuation-shared-task",
+    "processor-topic-by-record-context",
     "processor-wall-clock-and-records",
     "suppress-cogroup",
     "suppress-final-hopping",

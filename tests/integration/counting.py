@@ -243,6 +243,15 @@ class Counting:
             await consumer.close()
         return newest
 
+    async def exact(self, seconds: float = 60) -> float:
+        """Seconds until the output has every word exactly as often as it was written."""
+        began = time.monotonic()
+        while (counts := await self.counts("out")) != self.expected:
+            assert all(count <= self.expected[word] for word, count in counts.items()), f"counted twice\n{self.logs()}"
+            assert time.monotonic() - began < seconds, self.logs()
+            await asyncio.sleep(0.2)
+        return time.monotonic() - began
+
     async def lost(self) -> dict[str, int]:
         """Words counted less often than they were written."""
         counts = await self.counts()

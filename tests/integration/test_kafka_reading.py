@@ -323,7 +323,7 @@ async def test_commit_is_refused_when_the_broker_answers_that_the_group_moved_on
         return answer
 
     monkeypatch.setattr(AIOKafkaClient, "send", refused)
-    with pytest.raises(CommitError, match=f"code {code}"):
+    with pytest.raises(CommitError, match=rf" {code}\)"):
         await consumer.commit({TopicPartition(topic, 0): OffsetAndMetadata(1)})
     assert answered == [code]
     await consumer.close()

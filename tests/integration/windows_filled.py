@@ -16,6 +16,7 @@ from streamlib.record import FetchedBatch, Headers, TopicPartition
 from streamlib.runtime.offset_metadata import Position
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.record_collector import RecordCollector
+from streamlib.runtime.record_errors import RecordErrors
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_state import TaskState
@@ -67,7 +68,9 @@ def started(config: StreamsConfig, directory: StateDirectory) -> Task:
     counts, metrics = {"in": 1, "out": 1}, Metrics()
     topology = counting()
     collector = RecordCollector(Nowhere(), counts, lambda topic: topic, metrics)
-    factory = TaskFactory(topology, config, counts, directory, collector, Nowhere(), metrics, {}, SystemClock())
+    clock = SystemClock()
+    errors = RecordErrors(config, topology.nodes, collector, metrics, clock)
+    factory = TaskFactory(topology, config, counts, directory, collector, Nowhere(), metrics, {}, clock, errors)
     task = factory.create(TaskId(0, 0), config.statestore_cache_max_bytes)
     task.transition(TaskState.RESTORING)
     task.start({INPUT: Position(0)})

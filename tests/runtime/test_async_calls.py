@@ -349,7 +349,7 @@ async def test_failing_calls_are_left_out_and_counted_when_the_policy_is_to_skip
 
     await app.create(1, "in", "out")
     await app.produce("in", numbered(6))
-    streams = await app.run(calling(call), "in", processing_error="skip")
+    streams = await app.run(calling(call), "in", processing_exception_handler="skip")
     assert await values(app) == ["-4", "-5", "-10", "10", "5"]
     assert streams.metrics.total("dropped_records_total", reason="processing-error") == 1
 

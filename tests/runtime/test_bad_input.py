@@ -1,6 +1,7 @@
 """Bad input: a clear message that names the place and the mend, and nothing lost."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from streamlib.errors import (
     ProcessingError,
     SerdeError,
     StateDirLockedError,
+    StateStoreError,
     TopologyError,
 )
 
@@ -47,7 +49,7 @@ async def test_an_undecodable_value_stops_the_worker_and_loses_nothing(app) -> N
         await app.run(numbers(), "in")
     for part in ("value (json)", "task=0_0", "topic=in", "partition=0", "offset=1", b"{broken".hex(), "skip"):
         assert part in str(caught.value)
-    streams = await app.run(numbers(), "in", deserialization_error="skip")
+    streams = await app.run(numbers(), "in", deserialization_exception_handler="skip")
     assert await sums(app) == {b"a": 15}
     assert streams.metrics.total("dropped_records_total", reason="deserialization-error") == 1
 
@@ -60,7 +62,7 @@ async def test_a_raising_function_is_named_with_the_record_and_nothing_is_lost(a
     for part in ("ZeroDivisionError", "task=0_0", "node=divide", "topic=in", "partition=0", "offset=1", "timestamp=2"):
         assert part in str(caught.value)
     assert await app.lag("numbers", ["in"]) in (None, 3)
-    streams = await app.run(numbers(), "in", processing_error="skip")
+    streams = await app.run(numbers(), "in", processing_exception_handler="skip")
     assert await sums(app) == {b"a": 15}
     assert streams.metrics.total("dropped_records_total", reason="processing-error") == 1
 
@@ -156,6 +158,7 @@ async def test_local_state_ahead_of_its_changelog_is_rebuilt(app) -> None:
         admin = await transport.admin()
         await admin.delete_topics(["numbers-sums-changelog"])
         await admin.close()
+    (app.state_dir / "w0" / "numbers" / "topics.json").unlink()  # else it would show that this is another topic
     await app.produce("in", [("a", "20", 2)])
     await app.run(numbers(), "in")
     assert await sums(app) == {b"a": 5, b"b": 10}
@@ -194,10 +197,8 @@ async def test_a_full_disk_stops_the_worker_and_loses_nothing(app, tmp_path) -> 
         await app.create(1, "in", "in2", "other", "out")
         value = "x" * 10_000
         await app.produce("in2", [(f"k{n}", value, 1) for n in range(1000)])
-        from streamlib.errors import StateStoreError
-
         with pytest.raises(StateStoreError, match=r"(?i)space"):
-            await app.run(builder.build(), "in2", state_dir=small / "state")
+            await app.run(builder.build(), "in2", state_dir=small / "state", state_min_free_bytes=0)
         await app.run(builder.build(), "in2", "other", worker="roomy")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
@@ -214,3 +215,29 @@ async def test_a_missing_source_topic_is_named_on_a_shared_broker(app) -> None:
     await app.create(1, "out")
     with pytest.raises(MissingTopicError, match=r'source topic does not exist: "in".*streamlib topics create in'):
         await app.run(numbers(), "in")
+
+
+async def test_a_worker_with_stores_does_not_start_without_room_for_them(app) -> None:
+    await app.create(1, "in", "out")
+    await app.produce("in", [("a", "10", 1)])
+    with pytest.raises(StateStoreError, match=r"MiB free, and a worker needs state_min_free_bytes=.*another state_dir"):
+        await app.run(numbers(), "in", state_min_free_bytes=1 << 62)
+    streams = await app.run(numbers(), "in")
+    assert await sums(app) == {b"a": 10}
+    assert any(name == "state_dir_free_bytes" and free > 0 for name, _, free in streams.metrics)
+
+
+async def test_a_worker_warns_when_room_for_its_stores_runs_out(app, caplog) -> None:
+    await app.create(1, "in", "out")
+    await app.produce("in", [("a", "10", 1)])
+    free = shutil.disk_usage(app.state_dir).free
+    await app.run(numbers(), "in", state_min_free_bytes=free * 3 // 4)
+    assert "MiB free: free some space before state cannot be written" in caplog.text
+
+
+async def test_a_worker_without_stores_on_disk_needs_no_room(app) -> None:
+    builder = StreamsBuilder("light")
+    builder.stream("in", **TEXT).to("out")
+    await app.create(1, "in", "out")
+    await app.produce("in", [("a", "10", 1)])
+    await app.run(builder.build(), "in", state_min_free_bytes=1 << 62)

@@ -240,6 +240,21 @@ async def test_calls_under_way_at_a_rebalance_leave_nothing_of_their_transaction
     assert written == sorted((f"k{n}".encode(), b"slow!" if n == 3 else b"quick!") for n in range(20))
 
 
+async def test_what_an_aborted_transaction_leaves_in_an_input_is_stepped_over(app: Application) -> None:
+    await app.create(1, "in", "out")
+    async with app.opened() as transport:
+        for abort in (False, True):
+            producer = transport.producer("elsewhere")
+            await producer.start()
+            await producer.begin()
+            producer.append(TopicPartition("in", 0), [None] * 5, [b"a"] * 5, [1] * 5)
+            await producer.flush()
+            await (producer.abort() if abort else producer.commit())
+            await producer.close()
+    await app.run(counting(), "in", "counting-counts-repartition")  # until nothing lags
+    assert (await counts(app))["a"][-1] == 5
+
+
 async def test_a_commit_interval_that_no_transaction_lasts_is_refused(app: Application) -> None:
     with pytest.raises(ConfigError, match="is not below transaction_timeout_ms=5000"):
         app.streams(counting(), commit_interval_ms=6_000, transaction_timeout_ms=5_000)

@@ -72,8 +72,8 @@ async def test_only_what_was_committed_is_restored_when_the_topic_has_more(app) 
 async def test_a_record_that_was_skipped_is_left_out_when_rows_come_back(app) -> None:
     await app.create(1, "users", "clicks", "out")
     await app.produce("users", [("a", '"Ann"', 1), ("a", "no json", 2)])
-    await app.run(joined(), "users", deserialization_error="skip")
+    await app.run(joined(), "users", deserialization_exception_handler="skip")
     shutil.rmtree(app.state_dir)
     await app.produce("clicks", [("a", "1", 6)])
-    await app.run(joined(), "clicks", deserialization_error="skip")
+    await app.run(joined(), "clicks", deserialization_exception_handler="skip")
     assert await seen(app) == [b"1:Ann"]

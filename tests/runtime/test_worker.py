@@ -124,6 +124,18 @@ async def test_workers_share_the_tasks_and_a_leaver_s_tasks_go_on_elsewhere(app)
     assert latest(await app.read("counts-out")) == {letter.encode(): int64(600) for letter in "abcdef"}
 
 
+async def test_a_worker_without_state_on_disk_goes_on_for_longer_than_a_stop_may_take(app) -> None:
+    builder = StreamsBuilder("copying")
+    builder.stream("in", **TEXT).to("out")
+    await app.create(1, "in", "out")
+    async with app.streams(builder.build(), shutdown_timeout_ms=100) as streams:
+        await asyncio.sleep(0.5)
+        await app.produce("in", [("a", "b", 1)])
+        await app.drained(streams, "in")
+        assert not streams._running.done()
+    assert [value for _, value, _ in await app.read("out")] == [b"b"]
+
+
 async def test_windows_close_by_stream_time_and_late_records_are_counted(app) -> None:
     builder = StreamsBuilder("windows")
     (

@@ -223,7 +223,7 @@ async def test_committed_rows_of_a_store_without_changelog_survive_dropped_work(
     await app.produce("in", [("a", "10", 1)])
     with pytest.raises(ProcessingError):
         await run_into_a_zero()
-    await app.run(topology, "in", processing_error="skip")
+    await app.run(topology, "in", processing_exception_handler="skip")
     assert await counts(app) == {"a": 15}
 
 

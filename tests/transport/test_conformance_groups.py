@@ -197,3 +197,20 @@ async def test_a_member_is_given_other_topics_when_it_subscribes_to_them(bench):
     assert (await bench.read(member.consumer, new, 2)).values == bench.numbered(2)
     member.consumer.subscribe(frozenset({new.topic}))
     await member.wait_owned([TopicPartition(new.topic, 0), new])
+
+
+async def test_the_group_decides_again_when_a_member_asks_for_it(bench):
+    member, tps = await bench.owning_member(partitions=2)
+    before = member.metadata
+    heard = len(member.listener.log)
+    member.consumer.rejoin()
+
+    async def again():
+        await member.consumer.poll((), max_records=1, timeout_ms=10)
+        return len(member.listener.log) >= heard + 2
+
+    await bench.eventually(again, "another decision")
+    every = frozenset(tps)
+    assert member.listener.log[heard:] == [("member", "revoked", every), ("member", "assigned", every)]
+    assert member.metadata.generation > before.generation
+    assert member.metadata.member_id == before.member_id

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from streamlib.errors import DeliveryError
+from streamlib.errors import DeliveryError, RecordTooLargeError
 from streamlib.record import TopicPartition
 
 
@@ -134,3 +134,15 @@ async def test_delivery_is_refused_with_size_and_limit_when_a_record_is_too_larg
         await deliver()
     assert [number for number in re.findall(r"\d+", str(refused.value)) if int(number) >= 5_000_000]
     assert await bench.admin.end_offsets([tp]) == {tp: 0}
+
+
+async def test_the_producer_goes_on_without_a_record_that_is_too_large(bench):
+    tp = await bench.partition()
+    producer = await bench.producer()
+    values = [b"before", b"x" * 5_000_000, b"after"]
+    with pytest.raises(RecordTooLargeError, match=r"\b5\d{6}\b") as refused:
+        producer.append(tp, [b"k"] * 3, values, [1, 1, 1])
+    assert refused.value.row == 1
+    producer.append(tp, [b"k"], values[2:], [1])
+    await producer.flush()
+    assert await bench.values(tp, 2) == [b"before", b"after"]

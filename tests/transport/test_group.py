@@ -151,3 +151,16 @@ def test_waiters_are_told_when_anything_changes():
         before = bench.changes
         change()
         assert bench.changes > before
+
+
+def test_member_joins_again_when_the_next_rebalance_begins_before_it_has_heard_of_the_last_one():
+    bench = Bench()
+    bench.stable("a")
+    bench.group.join("b", SUBSCRIPTION)
+    bench.group.join("a", SUBSCRIPTION)  # generation 2, of which b has yet to hear
+    bench.group.join("c", SUBSCRIPTION)
+    with pytest.raises(RejoinNeeded):
+        bench.group.joined("b")
+    for member in ("a", "b"):
+        bench.group.join(member, SUBSCRIPTION)
+    assert bench.group.joined("b") == bench.group.joined("c") == 3

@@ -4,6 +4,7 @@ import inspect
 import re
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,10 @@ def test_defaults_are_those_of_kafka_streams() -> None:
     assert config.commit_interval_ms == 30_000
     assert config.statestore_cache_max_bytes == 6.4 * 10_485_760  # as many entries: Python objects are larger
     assert config.session_timeout_ms == 45_000
-    assert config.heartbeat_interval_ms == 3_000
+    assert config.heartbeat_interval_ms == 500  # Kafka has 3 s: all pause until the last has heard of a rebalance
+    assert (config.num_standby_replicas, config.acceptable_recovery_lag) == (0, 10_000)
+    assert (config.max_warmup_replicas, config.probing_rebalance_interval_ms) == (2, 600_000)
+    assert config.state_cleanup_delay_ms == 600_000
     assert config.auto_offset_reset == "earliest"
     assert config.windowstore_changelog_additional_retention_ms == 24 * 60 * 60 * 1000
 
@@ -56,3 +60,32 @@ def test_a_config_cannot_be_changed() -> None:
 def test_every_setting_is_described() -> None:
     described = re.findall(r"^    (\w+): \S", inspect.getdoc(StreamsConfig) or "", re.MULTILINE)
     assert described == [entry.name for entry in fields(StreamsConfig)]
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("processing_guarantee", "at_least_once or exactly_once_v2"),
+        ("on_data_loss", "fail or earliest or latest"),
+        ("future_timestamps", "accept or clamp or skip or fail"),
+    ],
+)
+def test_a_word_that_a_setting_does_not_know_is_refused_with_those_it_knows(name: str, known: str) -> None:
+    with pytest.raises(ConfigError, match=f'{name}="sometimes" is not known: use {known}$'):
+        StreamsConfig("app", **{name: "sometimes"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_standby_replicas": -1}, "num_standby_replicas"),
+        ({"max_warmup_replicas": 0}, "max_warmup_replicas is 1 or more"),
+        ({"acceptable_recovery_lag": -1}, "acceptable_recovery_lag"),
+        ({"client_tags": {str(number): "x" for number in range(6)}}, "client_tags are at most 5"),
+        ({"client_tags": {"rack": "x" * 101}}, "at most 100 characters"),
+        ({"client_tags": {"rack": "1"}, "rack_aware_assignment_tags": ("rak",)}, 'names "rak"'),
+    ],
+)
+def test_an_assignment_that_cannot_work_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        StreamsConfig("app", **settings)

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from streamlib import errors
-from streamlib.errors import StreamlibError, TopologyError
+from streamlib.errors import StreamlibError, TopologyError, action_for
 
 CLASSES = {name: cls for name, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__}
 
@@ -44,3 +44,26 @@ def test_one_mistake_is_the_message_itself() -> None:
 def test_several_mistakes_are_numbered_in_order() -> None:
     error = TopologyError(["first", "second"])
     assert str(error) == "the topology has 2 mistakes:\n  1. first\n  2. second"
+
+
+ACTIONS = {
+    "retry": "BrokerUnavailableError",
+    "start over": "CommitError DeliveryError OffsetOutOfRangeError RetryLaterError TaskMigratedError",
+    "rebuild": "StateCorruptedError TaskCorruptedError",
+    "apply the policy": "BufferFullError DeserializationError ProcessingError ProductionError RecordRefusedError "
+    "RecordTooLargeError SerdeError",
+    "refuse": "AuthorizationError ConfigError DataLossError InternalTopicError MissingTopicError TooManyErrorsError "
+    "TopologyError",
+    "stop": "BrokerLockedError StalledError StateDirLockedError StateStoreError StreamlibError TransportError",
+}
+
+
+def test_every_error_has_one_consequence() -> None:
+    made = {name: cls.__new__(cls) for name, cls in CLASSES.items()}
+    found = {action: {name for name, error in made.items() if action_for(error) == action} for action in ACTIONS}
+    assert found == {action: set(names.split()) for action, names in ACTIONS.items()}
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), AssertionError("x"), KeyboardInterrupt()])
+def test_a_defect_stops_the_worker(error: BaseException) -> None:
+    assert action_for(error) == "stop"

@@ -22,6 +22,10 @@ class EmbeddedAdmin:
         """Partition counts of those that exist, or of all."""
         return await self._broker.read(lambda store: store.topics.partition_counts(topics))
 
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """The ids of those that exist."""
+        return await self._broker.read(lambda store: store.topics.ids(topics))
+
     async def create_topics(self, topics: Collection[TopicSpec]) -> None:
         """Create those that do not exist."""
 

@@ -84,6 +84,12 @@ class EmbeddedConsumer:
             raise _groupless()
         self._membership.subscribe(topics)
 
+    def rejoin(self) -> None:
+        """As a member: have the group decide again soon."""
+        if self._membership is None:
+            raise _groupless()
+        self._membership.rejoin()
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Read exactly these partitions, from these offsets."""
         self.own(positions)

@@ -112,9 +112,10 @@ class Group:
         """The generation the member is part of, None while others are waited for.
 
         Raises:
-            RejoinNeeded: It was expelled.
+            RejoinNeeded: It was expelled; or the next rebalance began before it heard of the end of the one it joined.
         """
-        if member_id not in self._seats:
+        seat = self._seats.get(member_id)
+        if seat is None or not seat.joined:
             raise RejoinNeeded
         return None if self.state == "PreparingRebalance" else self.generation
 

@@ -7,7 +7,7 @@ readers step over. Next: `transactions`, which decide what may be read.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from streamlib.errors import DeliveryError, OffsetOutOfRangeError
+from streamlib.errors import OffsetOutOfRangeError, RecordTooLargeError
 from streamlib.record import FetchedBatch, Headers, TopicPartition
 from streamlib.transport.embedded.columns import Columns, cut, decode, encode, join
 from streamlib.transport.embedded.database import Database
@@ -45,7 +45,7 @@ def refuse_larger(tp: TopicPartition, columns: Columns, limit_bytes: int) -> Non
     """Check each record against the topic's limit.
 
     Raises:
-        DeliveryError: One is larger.
+        RecordTooLargeError: One is larger.
     """
     for row in range(len(columns.keys)):
         size = size_bytes(*cut(columns, row, row + 1)[:2], columns.headers and columns.headers[row : row + 1])
@@ -54,7 +54,7 @@ def refuse_larger(tp: TopicPartition, columns: Columns, limit_bytes: int) -> Non
                 f"topic={tp.topic} partition={tp.partition} a record of {size} bytes is larger than the topic's "
                 f"max.message.bytes={limit_bytes}: send less at once, or create the topic with a larger limit"
             )
-            raise DeliveryError(msg)
+            raise RecordTooLargeError(msg, row)
 
 
 class Log:
@@ -72,7 +72,7 @@ class Log:
 
         Raises:
             MissingTopicError: The partition does not exist.
-            DeliveryError: A record is larger than the topic allows.
+            RecordRefusedError: A record is larger than the topic allows.
         """
         columns, size = records
         partition = self._topics.find([tp])[tp]

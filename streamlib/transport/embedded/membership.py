@@ -67,6 +67,10 @@ class Membership:
         self._options = replace(self._options, topics=topics)
         self._broker.changed.ring()
 
+    def rejoin(self) -> None:
+        """Have the group decide again soon."""
+        self._broker.group(self._options.group_id).rebalance()
+
     async def leave(self) -> None:
         """Leave the group at once; the listener is not called."""
         await self.vanish()

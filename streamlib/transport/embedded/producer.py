@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from streamlib.clock import Clock
-from streamlib.errors import CommitError, DeliveryError, TransportError
+from streamlib.errors import CommitError, DeliveryError, RecordRefusedError, RecordTooLargeError, TransportError
 from streamlib.record import Headers, TopicPartition
 from streamlib.transport.base import GroupMetadata, OffsetAndMetadata
 from streamlib.transport.embedded.broker import Broker, Store
-from streamlib.transport.embedded.columns import Columns
+from streamlib.transport.embedded.columns import Columns, cut
 from streamlib.transport.embedded.log import Slice, refuse_larger, size_bytes
 from streamlib.transport.embedded.topics import DEFAULT_MAX_MESSAGE_BYTES
 
@@ -121,7 +121,18 @@ class EmbeddedProducer:
             # A topic that another process made is not known here; then the log refuses, at the next write.
             limit_bytes = self._broker.max_message_bytes.get(tp.topic)
             if limit_bytes is not None:
-                refuse_larger(tp, columns, limit_bytes)
+                try:
+                    refuse_larger(tp, columns, limit_bytes)
+                except RecordTooLargeError as error:
+                    self._add(tp, cut(columns, 0, error.row))
+                    raise
+        self._add(tp, columns, added_bytes)
+
+    def _add(self, tp: TopicPartition, columns: Columns, added_bytes: int | None = None) -> None:
+        if not columns.keys:
+            return
+        if added_bytes is None:
+            added_bytes = size_bytes(columns.keys, columns.values, columns.headers)
         buffer = self._buffers.get(tp)
         if buffer is None:
             buffer = self._buffers[tp] = _Buffer()
@@ -215,7 +226,9 @@ class EmbeddedProducer:
             raise
         except TransportError as error:
             self._failure = error
-            raise DeliveryError(str(error)) from error
+            raise (RecordRefusedError if isinstance(error, RecordRefusedError) else DeliveryError)(
+                str(error)
+            ) from error
         except asyncio.CancelledError as error:
             # The job goes on in its thread, and nobody will hear how it ended.
             self._failure = error
@@ -230,7 +243,8 @@ class EmbeddedProducer:
         if self._failure is not None:
             what = str(self._failure) or "a write was interrupted"
             msg = f"an earlier delivery failed ({what}): kill this producer and make a new one"
-            raise DeliveryError(msg) from self._failure
+            refused = isinstance(self._failure, RecordRefusedError)
+            raise (RecordRefusedError if refused else DeliveryError)(msg) from self._failure
         if self._dead:
             msg = "the producer was closed: make a new one"
             raise DeliveryError(msg)

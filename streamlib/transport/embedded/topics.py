@@ -88,6 +88,12 @@ class Topics:
         wanted = None if topics is None else set(topics)
         return {topic: count for topic, count in rows if wanted is None or topic in wanted}
 
+    def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """For each of those that exist the id of its first partition, which no other topic ever has."""
+        rows = self._connection.execute("SELECT topic, id FROM partitions WHERE partition = 0")
+        wanted = set(topics)
+        return {topic: str(number) for topic, number in rows if topic in wanted}
+
     def configs(self, topics: Collection[str]) -> dict[str, dict[str, str]]:
         """Configurations with the defaults filled in."""
         found = {}

@@ -1,7 +1,7 @@
 """The admin of the port: one client, requests written out, answers checked code by code."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from aiokafka.errors import StaleMetadata
 from aiokafka.protocol.admin import (
@@ -22,7 +22,7 @@ from streamlib.record import TopicPartition
 from streamlib.transport.base import GroupDescription, OffsetAndMetadata, TopicSpec
 from streamlib.transport.kafka.client import KafkaClient, retrying
 from streamlib.transport.kafka.metadata import EARLIEST, LATEST, NO_LEADER, by_leader, fetch_topics, list_offsets
-from streamlib.transport.kafka.protocol import OffsetFetchV7
+from streamlib.transport.kafka.protocol import MetadataV12, OffsetFetchV7
 from streamlib.transport.kafka.translation import error_for
 
 Answer = TypeVar("Answer")
@@ -61,6 +61,18 @@ class KafkaAdmin:
             if topics is not None or not (topic.internal or name.startswith("__"))
         }
 
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """The ids of those of ``topics`` that exist; none from brokers before Kafka 3.1, which do not tell."""
+
+        async def attempt() -> dict[str, str]:
+            try:
+                response = await self._client.send(self._client.get_random_node(), MetadataV12(sorted(topics)))
+            except NotImplementedError:
+                return {}
+            return cast("dict[str, str]", response.topic_ids())
+
+        return await self._try("cannot look up the ids of topics", attempt) if topics else {}
+
     async def create_topics(self, topics: Collection[TopicSpec]) -> None:
         """Create topics, and return once they have leaders; those that exist already are left alone.
 
@@ -85,7 +97,7 @@ class KafkaAdmin:
 
         if wanted:
             names = list(wanted)
-            await self._try("cannot create topics", attempt)
+            await self._try("cannot create topics", attempt, "Create")
             await self._until_topics(names, exist=True)
 
     async def delete_topics(self, topics: Collection[str]) -> None:
@@ -101,7 +113,7 @@ class KafkaAdmin:
                     raise error_for(code, f"topic={name}")
 
         if wanted:
-            await self._try("cannot delete topics", attempt)
+            await self._try("cannot delete topics", attempt, "Delete")
             await self._until_topics(wanted, exist=False)
 
     async def topic_configs(self, topics: Collection[str]) -> dict[str, dict[str, str]]:
@@ -124,7 +136,7 @@ class KafkaAdmin:
                 found[name] = {entry[0]: entry[1] or "" for entry in entries}
             return found
 
-        return await self._try("cannot read topic configurations", attempt) if topics else {}
+        return await self._try("cannot read topic configurations", attempt, "DescribeConfigs") if topics else {}
 
     async def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
         """Delete the records before the given offsets.
@@ -146,7 +158,7 @@ class KafkaAdmin:
                             raise error_for(code, f"topic={topic} partition={partition}")
 
         if before:
-            await self._try("cannot delete records", attempt)
+            await self._try("cannot delete records", attempt, "Delete")
 
     async def beginning_offsets(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset of each partition that still exists.
@@ -256,8 +268,8 @@ class KafkaAdmin:
             msg = f"the group {group_id} has members: stop its workers to {what}"
             raise CommitError(msg) from error
 
-    async def _try(self, doing: str, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
-        return await retrying(self._client, doing, attempt)
+    async def _try(self, doing: str, attempt: Callable[[], Awaitable[Answer]], operation: str = "") -> Answer:
+        return await retrying(self._client, doing, attempt, operation=operation)
 
     async def _controller(self) -> int:
         """The node that takes changes of topics; in KRaft any broker does, and the metadata names one."""

@@ -13,22 +13,26 @@ from typing import Any, TypeVar
 
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import create_conn
+from aiokafka.conn import CloseReason, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streamlib.errors import BrokerUnavailableError, ConfigError
-from streamlib.transport.kafka.translation import describe, translate
+from streamlib.transport.kafka.client_defaults import (
+    ANSWER_TIMEOUT_S,
+    CLOSE_TIMEOUT_S,
+    METADATA_MAX_AGE_MS,
+    METADATA_PAUSE_S,
+    REQUEST_TIMEOUT_MS,
+    START_TIMEOUT_S,
+)
+from streamlib.transport.kafka.translation import Caller, describe, translate
 from streamlib.transport.security import SecurityConfig
 
 logger = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
-START_TIMEOUT_S = 10.0
-CLOSE_TIMEOUT_S = 2.0
-REQUEST_TIMEOUT_MS = 15_000
-METADATA_MAX_AGE_MS = 60_000
-METADATA_PAUSE_S = 0.1
+SILENT_S = 4.0  # requests that may take longer have connections of their own
 BOOTSTRAP_CONNECTION = ("bootstrap", ConnectionGroup.DEFAULT)
 
 
@@ -58,6 +62,16 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         return await self._oauth_token()
 
 
+def caller_of(connection: Connection) -> Caller:
+    """Who we are to the brokers' access rules, as far as we can know: they map certificates and tickets themselves."""
+    security = connection.security
+    if security is None or security.protocol == "PLAINTEXT":
+        return Caller("User:ANONYMOUS", connection.address)
+    if security.username:
+        return Caller(f"User:{security.username}", connection.address)
+    return Caller(address=connection.address)
+
+
 def security_settings(security: SecurityConfig | None) -> dict[str, Any]:
     """A `SecurityConfig` as aiokafka's keyword arguments."""
     if security is None:
@@ -78,6 +92,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
     """An aiokafka client for one consumer, producer or admin; made on a running event loop.
 
     Attributes:
+        caller: Who we are, for messages about permissions.
         unanswered: True once a request was sent whose answer never came: it may take effect later, or not at all.
     """
 
@@ -87,6 +102,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         self, connection: Connection, *, request_timeout_ms: int = REQUEST_TIMEOUT_MS, retry_backoff_ms: int = 100
     ) -> None:
         self._address = connection.address
+        self.caller = caller_of(connection)
         self._settings: dict[str, Any] = {
             "client_id": connection.client_id,
             "request_timeout_ms": request_timeout_ms,
@@ -157,6 +173,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
         """The answer to a request, noting when there was none."""
+        began = self._loop.time()
         try:
             return await super().send(node_id, request, **options)
         except NodeNotReadyError:
@@ -165,7 +182,18 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             if isinstance(error, RuntimeError) and not isinstance(error, KafkaError):  # which is one, too
                 raise _refused_write(error, node_id) from error  # nor was this
             self.unanswered = True
+            if isinstance(error, asyncio.CancelledError) and self._loop.time() - began > SILENT_S:
+                self._hang_up((node_id, options.get("group", ConnectionGroup.DEFAULT)))
             raise
+
+    def _hang_up(self, key: tuple[Any, Any]) -> None:
+        """End a connection on which no answer came: whoever comes next must not wait on the same one.
+
+        aiokafka does so when its own time is over, but not when its caller's is.
+        """
+        connection = self._conns.get(key)
+        if connection is not None:
+            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str]) -> bool:
         """Ask for metadata as aiokafka does, but without leave to create topics that are missing."""
@@ -182,6 +210,8 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             try:
                 metadata = await connection.send(request)
             except (KafkaError, TimeoutError, RuntimeError) as error:
+                if isinstance(error, TimeoutError) and node != BOOTSTRAP_CONNECTION[0]:
+                    self._hang_up((node, ConnectionGroup.DEFAULT))
                 logger.info("no metadata from node %s: %s", node, describe(error))
                 continue
             if not metadata.brokers:
@@ -246,9 +276,21 @@ def _refused_write(error: RuntimeError, node_id: int) -> KafkaConnectionError:
 
 
 async def retrying(
-    client: KafkaClient, doing: str, attempt: Callable[[], Awaitable[Answer]], *, timeout_s: float = 15.0
+    client: KafkaClient,
+    doing: str,
+    attempt: Callable[[], Awaitable[Answer]],
+    *,
+    timeout_s: float = ANSWER_TIMEOUT_S,
+    operation: str = "",
 ) -> Answer:
     """What ``attempt`` returns, trying again after answers that ask for it.
+
+    Args:
+        client: Learns anew who leads what before another attempt.
+        doing: As in `translate`.
+        attempt: Sends requests, and raises for answers that are errors.
+        timeout_s: How long to try.
+        operation: As in `translate`.
 
     Raises:
         BrokerUnavailableError: Still no success after ``timeout_s``.
@@ -263,7 +305,7 @@ async def retrying(
             if asyncio.get_running_loop().time() >= deadline - 0.1:
                 raise
         except (KafkaError, OSError, TimeoutError) as error:
-            translated = translate(error, doing)
+            translated = translate(error, doing, client.caller, operation)
             late = asyncio.get_running_loop().time() >= deadline - 0.1
             if late or not isinstance(translated, BrokerUnavailableError):
                 raise translated from error

@@ -7,6 +7,7 @@ About three times as many records per CPU second as message objects.
 With `client`, `membership` and `sending` one of the four modules that use aiokafka's private names. Next: `consumer`.
 """
 
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from itertools import dropwhile, islice
@@ -31,7 +32,8 @@ class ColumnReader:
     __slots__ = ("_batch", "_records", "_result")
 
     def __init__(self, result: FetchResult) -> None:
-        self._result = result
+        # A reference back would keep the whole response until the garbage collector's next long round.
+        self._result = weakref.ref(result)
         self._batch: Any = None
         self._records: Iterator[Any] = iter(())
 
@@ -41,7 +43,8 @@ class ColumnReader:
         Raises:
             CorruptRecordException: A batch does not match its checksum; the position stays before it.
         """
-        result = self._result
+        result = self._result()
+        assert result is not None, "it is the result that calls"
         found = FetchedBatch([], [], [], [], None, -1)
         if result._partition_records is None or not result.check_assignment(result._topic_partition):
             return found

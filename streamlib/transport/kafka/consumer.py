@@ -5,6 +5,7 @@ Next: `columns`, which reads the records; `membership`, which talks to the group
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,7 +16,13 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 from streamlib.errors import MissingTopicError, OffsetOutOfRangeError, TransportError
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.transport.base import GroupOptions, IsolationLevel, OffsetAndMetadata
-from streamlib.transport.kafka.client import Connection, KafkaClient
+from streamlib.transport.kafka.client import Connection, KafkaClient, caller_of
+from streamlib.transport.kafka.client_defaults import (
+    AUTO_OFFSET_RESET,
+    CHECK_CRCS,
+    FETCH_MAX_BYTES,
+    MAX_PARTITION_FETCH_BYTES,
+)
 from streamlib.transport.kafka.columns import ColumnFetcher
 from streamlib.transport.kafka.membership import Membership
 from streamlib.transport.kafka.metadata import EARLIEST, LATEST, list_offsets
@@ -23,9 +30,7 @@ from streamlib.transport.kafka.translation import translate
 
 logger = logging.getLogger(__name__)
 
-MAX_PARTITION_FETCH_BYTES = 1024 * 1024
-FETCH_MAX_BYTES = 50 * 1024 * 1024
-REQUEST_TIMEOUT_MS = 20_000
+UNHEARD_S = 30.0
 
 
 class KafkaConsumer:
@@ -39,6 +44,7 @@ class KafkaConsumer:
 
     def __init__(self, connection: Connection, group: GroupOptions | None, isolation: IsolationLevel) -> None:
         self._connection = connection
+        self._caller = caller_of(connection)
         self._group = group
         self._isolation = isolation
         self._to_assign: dict[TopicPartition, int] = {}
@@ -55,7 +61,7 @@ class KafkaConsumer:
             BrokerUnavailableError: Nobody answers.
             ConfigError: A broker refuses our credentials.
         """
-        client = KafkaClient(self._connection, request_timeout_ms=REQUEST_TIMEOUT_MS)
+        client = KafkaClient(self._connection)
         await client.start()
         self._client = client
         self._subscriptions = SubscriptionState()
@@ -64,8 +70,8 @@ class KafkaConsumer:
             self._subscriptions,
             fetch_max_bytes=FETCH_MAX_BYTES,
             max_partition_fetch_bytes=MAX_PARTITION_FETCH_BYTES,
-            check_crcs=True,
-            auto_offset_reset="none",
+            check_crcs=CHECK_CRCS,
+            auto_offset_reset=AUTO_OFFSET_RESET,
             isolation_level=self._isolation,
         )
         if self._group is not None:
@@ -87,6 +93,10 @@ class KafkaConsumer:
         """As a member: read these topics from now on; the group rebalances."""
         self._member().subscribe(topics)
 
+    def rejoin(self) -> None:
+        """As a member: have the group decide again soon."""
+        self._member().rejoin()
+
     def assign(self, positions: Mapping[TopicPartition, int]) -> None:
         """Without a group: read exactly these partitions, from these offsets."""
         if self._group is not None:
@@ -103,6 +113,8 @@ class KafkaConsumer:
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """Read ``tp`` from ``offset`` on; prefetched records are dropped. Ignored when ``tp`` is not assigned."""
         if self._fetcher is not None and self._subscriptions.is_assigned(tp):
+            if self._client is not None and self.position(tp) == offset:  # who reads the same again trusts nothing
+                self._client.force_metadata_update()
             self._fetcher.seek_to(tp, offset)
 
     def position(self, tp: TopicPartition) -> int | None:
@@ -111,12 +123,18 @@ class KafkaConsumer:
         return state.position if state is not None and state.has_valid_position else None
 
     def lag(self, tp: TopicPartition) -> int | None:
-        """How many records are known to lie after the position, up to the last stable offset if read_committed."""
+        """How many records are known to lie after the position, up to the last stable offset if read_committed.
+
+        That there are none counts as known for half a minute: a broker that answers tells so many times a second.
+        """
         state = self._state(tp)
         if state is None or not state.has_valid_position:
             return None
         end = state.lso if self._isolation == "read_committed" else state.highwater
-        return None if end is None else max(0, end - state.position)
+        if end is None:
+            return None
+        lag = max(0, end - state.position)
+        return None if not lag and time.time() - state.timestamp / 1000 > UNHEARD_S else lag
 
     async def poll(
         self, wanted: Collection[TopicPartition], *, max_records: int, timeout_ms: int
@@ -149,7 +167,7 @@ class KafkaConsumer:
             await self._raise_out_of_range(error)
             return {}
         except kafka.KafkaError as error:
-            raise translate(error, "cannot read") from error
+            raise translate(error, "cannot read", self._caller, "Read") from error
         finally:
             polling.__exit__(None, None, None)  # told of an error, it would count this poll as going on for ever
 
@@ -200,7 +218,7 @@ class KafkaConsumer:
             if (error := self._assigned.exception()) is not None:
                 if self._membership is not None:
                     self._membership.check()  # knows the cause
-                raise translate(error, "cannot join the consumer group") from error
+                raise translate(error, "cannot join the consumer group", self._caller) from error
         return True
 
     def _check_topics(self, fetcher: ColumnFetcher, tps: Collection[TopicPartition]) -> None:

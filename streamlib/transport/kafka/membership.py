@@ -20,21 +20,18 @@ from streamlib.errors import BrokerUnavailableError, CommitError
 from streamlib.record import TopicPartition
 from streamlib.transport.base import Assignor, GroupMetadata, GroupOptions, Member, OffsetAndMetadata, RebalanceListener
 from streamlib.transport.kafka.client import KafkaClient
-from streamlib.transport.kafka.protocol import OffsetFetchV7
-from streamlib.transport.kafka.translation import (
-    MIGRATED_CODES,
-    RETRIABLE_CODES,
-    UNSTABLE_OFFSET_COMMIT,
-    error_for,
-    refusal,
-    translate,
+from streamlib.transport.kafka.client_defaults import (
+    COMMIT_TIMEOUT_S,
+    ENABLE_AUTO_COMMIT,
+    LEAVE_TIMEOUT_S,
+    STABLE_TIMEOUT_S,
 )
+from streamlib.transport.kafka.error_codes import MIGRATED_CODES, RETRIABLE_CODES, UNSTABLE_OFFSET_COMMIT
+from streamlib.transport.kafka.protocol import OffsetFetchV7
+from streamlib.transport.kafka.translation import error_for, refusal, translate
 
 ASSIGNMENT_VERSION = 0
 COORDINATOR_MOVED = frozenset({7, 15, 16})
-COMMIT_TIMEOUT_S = 30.0
-STABLE_TIMEOUT_S = 60.0
-CLOSE_TIMEOUT_S = 5.0
 
 
 class AssignorAdapter:
@@ -143,7 +140,7 @@ class Membership:
             heartbeat_interval_ms=options.heartbeat_interval_ms,
             rebalance_timeout_ms=options.rebalance_timeout_ms,
             max_poll_interval_ms=options.max_poll_interval_ms,
-            enable_auto_commit=False,
+            enable_auto_commit=ENABLE_AUTO_COMMIT,
             assignors=(self._assignor,),
         )
         self._listener.coordinator = self._coordinator
@@ -156,6 +153,10 @@ class Membership:
         self._subscriptions.subscribe(topics=set(topics), listener=self._listener)
         self._client.set_topics(topics)
 
+    def rejoin(self) -> None:
+        """Join again: brokers rebalance when the leader does, or another member with other user data than before."""
+        self._coordinator.request_rejoin()
+
     def check(self) -> None:
         """Raise what went wrong in the background since the last call: the assignor, a callback, the group protocol."""
         for adapter in (self._assignor, self._listener):
@@ -165,7 +166,7 @@ class Membership:
         try:
             self._coordinator.check_errors()
         except KafkaError as error:
-            raise translate(error, f"the consumer group {self._group_id} does not work") from error
+            raise translate(error, f"the consumer group {self._group_id} does not work", self._client.caller) from error
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit offsets under the generation that the listener was last told of.
@@ -221,7 +222,7 @@ class Membership:
         """Leave the group; its coordinator may be away, so this waits for a few seconds at most."""
         coordinator = self._coordinator
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await coordinator.close()
         except (KafkaError, TimeoutError):
             pass
@@ -235,7 +236,7 @@ class Membership:
     def _settled(self, codes: set[int]) -> bool:
         """Whether an answer is final: True for success, False to try again, an exception for a failure."""
         if fatal := codes - RETRIABLE_CODES:
-            raise error_for(min(fatal))
+            raise error_for(min(fatal), f"group={self._group_id}")
         if codes & COORDINATOR_MOVED:
             self._coordinator.coordinator_dead()
         return not codes
@@ -255,7 +256,7 @@ class Membership:
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, 0.25)
         except KafkaError as error:
-            raise translate(error, doing) from error
+            raise translate(error, doing, self._client.caller) from error
         except TimeoutError as error:
             msg = (
                 f"{doing}: no final answer in {timeout_s:.0f} s. Is the group's coordinator up, or a transaction open?"

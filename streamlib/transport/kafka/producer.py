@@ -14,38 +14,51 @@ from functools import partial
 from itertools import repeat
 from typing import Any
 
-from aiokafka.errors import DuplicateSequenceNumber, KafkaError, ProducerClosed
+from aiokafka.errors import (
+    DuplicateSequenceNumber,
+    InvalidTxnState,
+    KafkaError,
+    ProducerClosed,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.producer.transaction_manager import TransactionState
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from streamlib.errors import (
+    AuthorizationError,
     BrokerUnavailableError,
     CommitError,
     ConfigError,
     DeliveryError,
+    RecordRefusedError,
+    RecordTooLargeError,
     StreamlibError,
     TransportError,
 )
 from streamlib.record import Headers, TopicPartition
 from streamlib.transport.base import GroupMetadata, OffsetAndMetadata
-from streamlib.transport.kafka.client import REQUEST_TIMEOUT_MS, Connection, KafkaClient
+from streamlib.transport.kafka.client import Connection, KafkaClient
+from streamlib.transport.kafka.client_defaults import (
+    ACKS,
+    BATCH_SIZE,
+    BUFFER_BYTES,
+    DELIVERY_TIMEOUT_S,
+    END_TIMEOUT_S,
+    LINGER_S,
+    MAX_REQUEST_SIZE,
+    NO_COMPRESSION,
+    PRODUCER_CLOSE_TIMEOUT_S,
+    PRODUCER_START_TIMEOUT_S,
+    RETRY_BACKOFF_MS,
+    TRANSACTION_TIMEOUT_MS,
+    producer_request_timeout_ms,
+)
 from streamlib.transport.kafka.sending import Accumulator, Sender, TransactionManager
-from streamlib.transport.kafka.translation import describe, translate
+from streamlib.transport.kafka.translation import Caller, describe, translate
 
 logger = logging.getLogger(__name__)
 
-MAX_REQUEST_SIZE = 1024 * 1024
-BATCH_SIZE = 256 * 1024
-BUFFER_BYTES = 32 * 1024 * 1024
-LINGER_S = 0.005
-RETRY_BACKOFF_MS = 50
-START_TIMEOUT_S = 15.0
 MISSES_UNTIL_MISSING = 20
-DELIVERY_TIMEOUT_S = 120.0
-END_TIMEOUT_S = 30.0
-CLOSE_TIMEOUT_S = 10.0
-NO_COMPRESSION = 0
-ALL_REPLICAS = -1
 NO_HEADERS: list[tuple[str, bytes | None]] = []
 NO_TIMEOUT_MS = 2**31 - 1
 NOT_BEGUN = "append outside of a transaction: call begin() first"
@@ -86,7 +99,7 @@ class KafkaProducer:
         connection: Connection,
         transactional_id: str | None,
         *,
-        transaction_timeout_ms: int = 10_000,
+        transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
         max_request_size: int = MAX_REQUEST_SIZE,
     ) -> None:
         if transactional_id is not None and not __debug__:
@@ -105,7 +118,7 @@ class KafkaProducer:
         self._in_flight = 0
         self._progress: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._failure: DeliveryError | None = None
+        self._failure: StreamlibError | None = None
         self._refusal: StreamlibError | None = TransportError("this producer is not started")
 
     async def start(self) -> None:
@@ -117,28 +130,31 @@ class KafkaProducer:
             TransportError: A permission is missing.
         """
         self._loop = asyncio.get_running_loop()
-        self._client = KafkaClient(self._connection, retry_backoff_ms=RETRY_BACKOFF_MS)
+        in_transactions = None if self._transactional_id is None else self._transaction_timeout_ms
+        request_timeout_ms = producer_request_timeout_ms(in_transactions)
+        self._client = KafkaClient(
+            self._connection, request_timeout_ms=request_timeout_ms, retry_backoff_ms=RETRY_BACKOFF_MS
+        )
         await self._client.start()
-        timeout_ms = NO_TIMEOUT_MS if self._transactional_id is None else self._transaction_timeout_ms
-        self._manager = TransactionManager(self._transactional_id, timeout_ms)
+        self._manager = TransactionManager(self._transactional_id, in_transactions or NO_TIMEOUT_MS)
         self._accumulator = Accumulator(
             self._client.cluster, BATCH_SIZE, NO_COMPRESSION, DELIVERY_TIMEOUT_S, txn_manager=self._manager
         )
         self._sender = Sender(
             self._client,
-            acks=ALL_REPLICAS,
+            acks=ACKS,
             txn_manager=self._manager,
             message_accumulator=self._accumulator,
             retry_backoff_ms=RETRY_BACKOFF_MS,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            request_timeout_ms=request_timeout_ms,
         )
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
+            async with asyncio.timeout(PRODUCER_START_TIMEOUT_S):
                 await self._sender.start()
         except BaseException as error:
             await self._client.close()
             if isinstance(error, KafkaError | TimeoutError | OSError):
-                raise translate(error, "cannot start a producer") from error
+                raise translate(error, "cannot start a producer", self._client.caller, "Write") from error
             raise
         self._sender.sender_task.add_done_callback(self._sender_ended)
         self._alive = True
@@ -153,7 +169,7 @@ class KafkaProducer:
         if not self._alive:
             return
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            async with asyncio.timeout(PRODUCER_CLOSE_TIMEOUT_S):
                 if self._transactional_id is not None:
                     await self.abort()
                 else:
@@ -192,15 +208,18 @@ class KafkaProducer:
         Costs about 0.3 µs for a record of 75 bytes.
 
         Raises:
-            DeliveryError: A record is larger than the limit, or an earlier delivery has failed; records of the column
-                may be in the buffer, so the producer must be killed.
+            RecordTooLargeError: A record is larger than the limit. The rows before it are in the buffer, it and those
+                after it are not, and the producer can go on.
+            DeliveryError: An earlier delivery has failed: the producer must be killed.
         """
         if self._refusal is not None:
             raise self._again()
         assert len(keys) == len(values) == len(timestamps), "the columns of a batch have equal lengths"
         batch = self._open.get(tp) or self._new_batch(tp)
         add, row = batch.add, batch.rows
-        rows = zip(timestamps, keys, values, headers or repeat(NO_HEADERS), strict=False)  # without headers: no end
+        # aiokafka wants lists. Without headers there is no end to them.
+        listed = map(list, headers) if headers else repeat(NO_HEADERS)
+        rows = zip(timestamps, keys, values, listed, strict=False)
         try:
             for timestamp, key, value, heads in rows:
                 if row and add(row, timestamp, key, value, heads) is not None:
@@ -211,7 +230,10 @@ class KafkaProducer:
                     self._hand_over(tp, batch)
                     batch = self._new_batch(tp)
                     add, row = batch.add, 0
-                self._check_size(tp, key, value, heads)  # a full-sized record is always the first one of a batch
+                # A full-sized record is always the first one of a batch.
+                size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, heads)
+                if size > self._max_request_size:
+                    raise self._too_large(tp, size, len(keys) - 1 - sum(1 for _ in rows))
                 add(0, timestamp, key, value, heads)
                 row = 1
         finally:
@@ -322,24 +344,21 @@ class KafkaProducer:
             self._linger = self._loop.call_later(LINGER_S, self._linger_over)
         return batch
 
-    def _check_size(self, tp: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
-        if size > self._max_request_size:
-            self._fail(
-                DeliveryError(
-                    f"topic={tp.topic} partition={tp.partition}: a record of {size} bytes is larger than the limit of "
-                    f"{self._max_request_size} bytes (max_request_size). Raise it together with the topic's "
-                    "max.message.bytes, or write smaller records"
-                )
-            )
-            raise self._again()
+    def _too_large(self, tp: TopicPartition, size: int, row: int) -> RecordTooLargeError:
+        return RecordTooLargeError(
+            f"topic={tp.topic} partition={tp.partition}: a record of {size} bytes is larger than the limit of "
+            f"{self._max_request_size} bytes (max_request_size). Raise it together with the topic's "
+            "max.message.bytes, or write smaller records",
+            row,
+        )
 
     async def _check_partition(self, tp: TopicPartition) -> None:
         """Fail early when a partition does not exist, where aiokafka would wait for its leader."""
         cluster, misses = self._client.cluster, 0
         while cluster.leader_for_partition(tp) is None:
             if tp.topic in cluster.unauthorized_topics:
-                self._fail(DeliveryError(f"topic={tp.topic}: not authorized. Grant this principal WRITE and DESCRIBE"))
+                refused = TopicAuthorizationFailedError(tp.topic)
+                self._fail(translate(refused, "cannot write", self._client.caller, "Write"))
                 return
             misses += bool(await self._client.force_metadata_update())  # an answer, and not in it
             if misses > MISSES_UNTIL_MISSING:
@@ -364,7 +383,7 @@ class KafkaProducer:
         try:
             answer = self._accumulator.add(batch.builder, tp)
         except KafkaError as error:
-            self._fail(_lost(tp, batch.rows, size, error))
+            self._fail(_lost(tp, batch.rows, size, error, self._client.caller))
             return
         self._buffered_bytes += size
         self._in_flight += 1
@@ -378,7 +397,9 @@ class KafkaProducer:
             self._delivered[tp] = offset + rows
             self._tell_progress()
         else:  # a repeated batch that the broker has had, but no longer knows where: offsets after it cannot be told
-            self._fail(_lost(tp, rows, size, error or DuplicateSequenceNumber()))
+            if isinstance(error, InvalidTxnState) and self._manager.state is TransactionState.ABORTABLE_ERROR:
+                error = self._manager.error  # why its partition is not in the transaction
+            self._fail(_lost(tp, rows, size, error or DuplicateSequenceNumber(), self._client.caller))
 
     def _sender_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -386,7 +407,7 @@ class KafkaProducer:
             failure.__cause__ = error
             self._fail(failure)
 
-    def _fail(self, failure: DeliveryError) -> None:
+    def _fail(self, failure: StreamlibError) -> None:
         if self._failure is None:
             self._failure = self._refusal = failure
         self._tell_progress()
@@ -443,16 +464,20 @@ class KafkaProducer:
             task = self._sender.sender_task
             error = task.exception() if task.done() and not task.cancelled() else TimeoutError("no answer in time")
         assert error is not None
-        text = f"transactional_id={self._transactional_id}: {doing}: {describe(error)}"
+        told = translate(error, f"transactional_id={self._transactional_id}: {doing}", self._client.caller, "Write")
+        lasting = isinstance(told, AuthorizationError | RecordRefusedError)
         if not isinstance(error, CommitError):
-            self._fail(DeliveryError(text))
-        migrated = isinstance(translate(error, doing), CommitError)
-        raise (CommitError if migrated else DeliveryError)(text) from error
+            self._fail(told if lasting else DeliveryError(str(told)))
+        raise told if lasting or isinstance(told, CommitError) else DeliveryError(str(told)) from error
 
 
-def _lost(tp: TopicPartition, rows: int, size: int, error: BaseException) -> DeliveryError:
+def _lost(tp: TopicPartition, rows: int, size: int, error: BaseException, caller: Caller) -> StreamlibError:
+    """What became of a batch: a `DeliveryError`, unless writing it again is no use either."""
+    if isinstance(error, TopicAuthorizationFailedError) and not error.args:
+        error = TopicAuthorizationFailedError(tp.topic)  # of the broker's answer aiokafka keeps the code only
     doing = f"topic={tp.topic} partition={tp.partition}: {rows} records ({size} bytes) were not written"
-    lost = DeliveryError(str(translate(error, doing)))
+    told = translate(error, doing, caller, "Write")
+    lost = told if isinstance(told, AuthorizationError | RecordRefusedError) else DeliveryError(str(told))
     lost.__cause__ = error
     return lost
 

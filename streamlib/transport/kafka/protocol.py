@@ -1,12 +1,17 @@
-"""Requests that aiokafka lacks, in its own terms: the two versions that KIP-447 needs.
+"""Requests that aiokafka lacks, in its own terms: the two versions that KIP-447 needs, and the ids of topics.
 
 `TxnOffsetCommit` v3 carries the generation and the member, so a group that has moved on refuses it;
 `OffsetFetch` v7 (require_stable) does not answer while a transaction is pending on the offsets. One without the other
 is unsound: either a worker that has lost its tasks commits, or its successor starts from an offset about to change.
 
-Source: KIP-447, KIP-482 (flexible versions), Kafka's TxnOffsetCommitRequest.json and OffsetFetchRequest.json.
+`Metadata` v12 tells the id of a topic, which another topic of the same name does not have (KIP-516).
+
+Source: KIP-447, KIP-482 (flexible versions), Kafka's TxnOffsetCommitRequest.json, OffsetFetchRequest.json and
+MetadataRequest.json.
 """
 
+import base64
+import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,6 +25,7 @@ _TEXT = CompactString("utf-8")
 _TAGS = ("tags", TaggedFields)
 _NO_TAGS: dict[int, bytes] = {}
 _UNKNOWN_LEADER_EPOCH = -1
+_UUID = struct.Struct(">qq")
 
 
 class TxnOffsetCommitResponseV3(Response):  # type: ignore[misc]
@@ -190,5 +196,83 @@ class OffsetFetchV7(Request[OffsetFetchRequestV7]):  # type: ignore[misc]
         self._fields = (group_id, topics, require_stable, _NO_TAGS)
 
     def build(self, request_struct_class: type[OffsetFetchRequestV7]) -> OffsetFetchRequestV7:
+        """The request in the version negotiated, of which there is one."""
+        return request_struct_class(*self._fields)
+
+
+class MetadataResponseV12(Response):  # type: ignore[misc]
+    """Brokers, and topics with their ids."""
+
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(("node_id", Int32), ("host", _TEXT), ("port", Int32), ("rack", _TEXT), _TAGS),
+        ),
+        ("cluster_id", _TEXT),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("topic", _TEXT),
+                ("id_high", Int64),
+                ("id_low", Int64),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        _TAGS,
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                _TAGS,
+            ),
+        ),
+        _TAGS,
+    )
+
+    def topic_ids(self) -> dict[str, str]:
+        """The id of each topic that exists, as Kafka writes it: 16 bytes in base64."""
+        return {
+            topic[1]: base64.urlsafe_b64encode(_UUID.pack(topic[2], topic[3])).decode().rstrip("=")
+            for topic in self.topics
+            if not topic[0]
+        }
+
+
+class MetadataRequestV12(RequestStruct):  # type: ignore[misc]
+    """The bytes of `MetadataV12`."""
+
+    API_KEY = 3
+    API_VERSION = 12
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = MetadataResponseV12
+    SCHEMA = Schema(
+        ("topics", CompactArray(("id_high", Int64), ("id_low", Int64), ("topic", _TEXT), _TAGS)),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        _TAGS,
+    )
+
+
+class MetadataV12(Request[MetadataRequestV12]):  # type: ignore[misc]
+    """Asks for metadata of topics, with their ids; brokers know it since Kafka 3.1."""
+
+    API_KEY = 3
+
+    def __init__(self, topics: Iterable[str]) -> None:
+        self._fields = ([(0, 0, topic, _NO_TAGS) for topic in topics], False, False, _NO_TAGS)
+
+    def build(self, request_struct_class: type[MetadataRequestV12]) -> MetadataRequestV12:
         """The request in the version negotiated, of which there is one."""
         return request_struct_class(*self._fields)

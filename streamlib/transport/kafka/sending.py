@@ -32,8 +32,9 @@ from aiokafka.util import create_future
 from streamlib.errors import CommitError
 from streamlib.record import TopicPartition
 from streamlib.transport.base import GroupMetadata, OffsetAndMetadata
+from streamlib.transport.kafka.error_codes import FENCED_CODES, MIGRATED_CODES, RETRIABLE_CODES
 from streamlib.transport.kafka.protocol import TxnOffsetCommitV3
-from streamlib.transport.kafka.translation import FENCED_CODES, MIGRATED_CODES, RETRIABLE_CODES, error_for, refusal
+from streamlib.transport.kafka.translation import error_for, refusal
 
 LAST_SEQUENCE = 2**31 - 1
 KILL_TIMEOUT_S = 1.0

@@ -6,9 +6,10 @@ Next: `consumer`, `producer`, `admin`.
 from streamlib.transport.base import Admin, Consumer, GroupOptions, IsolationLevel, Producer
 from streamlib.transport.kafka.admin import KafkaAdmin
 from streamlib.transport.kafka.client import Connection, KafkaClient
+from streamlib.transport.kafka.client_defaults import MAX_REQUEST_SIZE, TRANSACTION_TIMEOUT_MS
 from streamlib.transport.kafka.consumer import KafkaConsumer
 from streamlib.transport.kafka.logs import tame_aiokafka
-from streamlib.transport.kafka.producer import MAX_REQUEST_SIZE, KafkaProducer
+from streamlib.transport.kafka.producer import KafkaProducer
 from streamlib.transport.security import SecurityConfig
 
 SCHEME = "kafka://"
@@ -65,7 +66,9 @@ class KafkaTransport:
         """A consumer: a member of ``group``, or one that reads what it is told."""
         return KafkaConsumer(self._connection, group, isolation)
 
-    def producer(self, transactional_id: str | None = None, transaction_timeout_ms: int = 10_000) -> Producer:
+    def producer(
+        self, transactional_id: str | None = None, transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS
+    ) -> Producer:
         """An idempotent producer, or a transactional one.
 
         Raises:

@@ -6,12 +6,19 @@ import pytest
 from streamlib.cli.exits import code_of, reported, told
 from streamlib.cli.output import OutputClosedError
 from streamlib.errors import (
+    AuthorizationError,
     BrokerLockedError,
+    BrokerUnavailableError,
     ConfigError,
+    DataLossError,
+    DeliveryError,
+    InternalTopicError,
     MissingTopicError,
     ProcessingError,
+    StateDirLockedError,
     StreamlibError,
     TopologyError,
+    TransportError,
 )
 
 
@@ -32,7 +39,14 @@ def raised(text: str, path: Path | str) -> Exception:
     [
         (ConfigError("x"), 78),
         (TopologyError(["x"]), 78),
-        (MissingTopicError("x"), 1),
+        (AuthorizationError("x"), 78),
+        (DataLossError("x"), 78),
+        (InternalTopicError("x"), 78),
+        (MissingTopicError("x"), 78),
+        (BrokerUnavailableError("x"), 1),
+        (DeliveryError("x"), 1),
+        (StateDirLockedError("x"), 1),
+        (TransportError("x"), 1),
         (BrokerLockedError("x"), 1),
         (ProcessingError("x"), 1),
     ],

@@ -87,7 +87,7 @@ def test_null_keys_are_dropped_and_null_values_pass() -> None:
 def test_a_record_is_skipped_when_the_function_raises() -> None:
     builder = StreamsBuilder("app")
     builder.stream("in", S, S).deduplicate(TEN, key=lambda key, value: str(int(value))).to("out")
-    with TopologyTestDriver(builder.build(), {"processing_error": "skip"}, batch_rows=10) as run:
+    with TopologyTestDriver(builder.build(), {"processing_exception_handler": "skip"}, batch_rows=10) as run:
         assert passed(run, ("a", "1", 1), ("a", "x", 2), ("a", "01", 3), ("a", "2", 4)) == [("1", 1), ("2", 4)]
         assert (dropped(run, "processing-error"), dropped(run)) == (1, 1)
 

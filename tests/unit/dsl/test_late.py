@@ -185,3 +185,47 @@ def test_records_that_come_too_late_for_a_join_are_passed_on(join: str, in_memor
         driver.create_input_topic("others", S, serdes.INT64).pipe_input("a", 8, 30)
         assert late_rows(driver)[2:] == [(b"a", (8).to_bytes(8), 30, 27, 40)]
         assert b"x1" in [row.value for row in driver.logs.topics["out"]]
+
+
+def cogrouped(windows: Any, late_to: Any) -> StreamsBuilder:
+    builder = StreamsBuilder("app")
+    one, two = builder.stream("in", S, S).group_by_key(), builder.stream("numbers", S, serdes.INT64).group_by_key()
+    both = one.cogroup(lambda key, value, total: f"{total}{value}")
+    windowed: Any = both.cogroup(two, lambda key, value, total: f"{total}{value}").windowed_by(windows)
+    merger = (lambda key, left, right: left + right,) if isinstance(windows, SessionWindows) else ()
+    table = windowed.aggregate(lambda: "", *merger, value_serde=S, late_to=late_to)
+    table.to_stream().map(lambda key, total: (key.key, total), key_serde=S, value_serde=S).to("out")
+    return builder
+
+
+@pytest.mark.parametrize("windows", [tumbling(), SlidingWindows.of(ms(9)), SessionWindows.of(ms(9))])
+def test_late_records_of_each_cogrouped_stream_are_written_as_their_stream_is(windows: Any) -> None:
+    with run(cogrouped(windows, "late"), [("a", "1", 3), ("a", "2", 50), ("a", "3", 5)]) as driver:
+        numbers = driver.create_input_topic("numbers", S, serdes.INT64)
+        numbers.pipe_input("a", 4, 6)  # late for the other stream only
+        numbers.pipe_input("a", 5, 60)
+        numbers.pipe_input("b", 6, 7)
+        assert [row[:3] for row in late_rows(driver)] == [(b"a", b"3", 5), (b"b", bytes([0] * 7 + [6]), 7)]
+        assert late_count(driver) == 2
+
+
+def test_the_function_gets_the_late_records_of_each_cogrouped_stream() -> None:
+    streams: list[KStream[Any, Any]] = []
+    builder = cogrouped(tumbling(), streams.append)
+    assert len(streams) == 2
+    streams[0].map_values(str.upper).to("late-texts")
+    streams[1].map_values(lambda number: number + 1).to("late-numbers")
+    with run(builder, [("a", "x", 50), ("a", "y", 5)]) as driver:
+        numbers = driver.create_input_topic("numbers", S, serdes.INT64)
+        numbers.pipe_input("a", 1, 50)
+        numbers.pipe_input("a", 2, 5)
+        assert [row[:3] for row in late_rows(driver, "late-texts")] == [(b"a", b"Y", 5)]
+        assert [row[1] for row in late_rows(driver, "late-numbers")] == [bytes([0] * 7 + [3])]
+
+
+def test_names_of_a_cogroup_stay_when_late_records_are_sent_on() -> None:
+    plain, late = (cogrouped(tumbling(), to).build() for to in (None, "late"))
+    added = [name for name in late.nodes if name not in plain.nodes]
+    assert [name for name in late.nodes if name in plain.nodes] == list(plain.nodes)
+    assert [name.rpartition("-late")[2] for name in added] == ["", "-sink", "", "-sink"]
+    assert list(late.stores) == list(plain.stores)

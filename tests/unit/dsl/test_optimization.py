@@ -154,7 +154,7 @@ def test_a_self_join_goes_on_after_a_record_its_joiner_fails_on() -> None:
     builder = StreamsBuilder("app")
     numbers = builder.stream("in", serdes.STRING, serdes.JSON)
     numbers.join(numbers, lambda left, right: left + right, JoinWindows(5, 5, 0), store="joined").to("out")
-    with TopologyTestDriver(built(builder), {"processing_error": "skip"}) as driver:
+    with TopologyTestDriver(built(builder), {"processing_exception_handler": "skip"}) as driver:
         topic = driver.create_input_topic("in", serdes.STRING, serdes.JSON)
         for time, value in enumerate([1, "x", 20]):
             topic.pipe_input("k", value, timestamp_ms=time)

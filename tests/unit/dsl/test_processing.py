@@ -44,7 +44,9 @@ def drive() -> Iterator[Drive]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnstableNameWarning)
             topology = builder.build()
-        config = StreamsConfig("app", processing_error=options.pop("on_error", "fail"), **options.pop("config", {}))
+        config = StreamsConfig(
+            "app", processing_exception_handler=options.pop("on_error", "fail"), **options.pop("config", {})
+        )
         drivers.append(TopologyTestDriver(topology, config, **options))
         return drivers[-1]
 

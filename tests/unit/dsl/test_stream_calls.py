@@ -184,7 +184,7 @@ def test_failures_are_skipped_in_their_place_under_that_policy() -> None:
 
     builder = StreamsBuilder("app")
     stream(builder).map_values_async(call).to("out")
-    with TopologyTestDriver(builder.build(), {"processing_error": "skip"}, batch_rows=9) as driver:
+    with TopologyTestDriver(builder.build(), {"processing_exception_handler": "skip"}, batch_rows=9) as driver:
         driver.pipe_rows("in", [Row(b"k", str(n).encode(), n) for n in (1, 0, 2, 0, 3)])
         assert [r.value for r in driver.create_output_topic("out", S, S).read_records_to_list()] == ["6", "3", "2"]
         assert driver.metrics.total("dropped_records_total", reason="processing-error") == 2
@@ -264,7 +264,7 @@ def test_an_explanation_has_the_result_of_a_call_and_its_error() -> None:
 
     builder = StreamsBuilder("app")
     stream(builder).map_values_async(call, name="calls").to("out")
-    with TopologyTestDriver(builder.build(), {"processing_error": "skip"}) as driver:
+    with TopologyTestDriver(builder.build(), {"processing_exception_handler": "skip"}) as driver:
         assert str(driver.explain("in", b"k", b"2", 1)).splitlines() == [
             "calls: mapper('2') -> '3'",
             "out <- 'k': '3' @ 1",

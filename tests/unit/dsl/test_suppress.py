@@ -184,7 +184,7 @@ def test_a_full_buffer_is_counted_when_processing_errors_are_skipped() -> None:
     table: KTable[str, str] = builder.table("t", **TEXT)
     strict = BufferConfig.max_records(1).shut_down_when_full()
     table.suppress(limited(strict), name="held").to_stream().to("out")
-    with TopologyTestDriver(builder.build(), {"processing_error": "skip"}) as driver:
+    with TopologyTestDriver(builder.build(), {"processing_exception_handler": "skip"}) as driver:
         for offset, key in enumerate([b"a", b"b", b"c"]):
             driver.pipe("t", key, b"x", offset)
         assert driver.metrics.total("dropped_records_total", node="held", reason="processing-error") == 2

@@ -55,6 +55,7 @@ class Site:
     metrics: Metrics = field(default_factory=Metrics)
     out: list[RecordBatch] = field(default_factory=list)
     sent: list[tuple[str, RecordBatch]] = field(default_factory=list)
+    topics: list[str | None] = field(default_factory=list)
     failures: list[tuple[str, str, Any, Any, int, int | None]] = field(default_factory=list)
     changelog: Changelog = field(default_factory=Changelog)
     clock: ManualClock = field(default_factory=ManualClock)
@@ -74,8 +75,9 @@ class Site:
     def collector(self) -> "Site":
         return self
 
-    def send(self, sink: Sink, batch: RecordBatch) -> None:
+    def send(self, sink: Sink, batch: RecordBatch, topic: str | None = None, errors: Any = None) -> None:
         self.sent.append((sink.name, batch))
+        self.topics.append(topic)
 
     def failed(self, error: Exception, node: str, key: Any, value: Any, timestamp: int, offset: int | None) -> None:
         self.failures.append((repr(error), node, key, value, timestamp, offset))

@@ -16,6 +16,7 @@ from streamlib import (
     StreamsBuilder,
     Suppressed,
     TimeWindows,
+    TopologyError,
     serdes,
 )
 from streamlib.testing.topology_test_driver import TopologyTestDriver
@@ -166,3 +167,82 @@ def test_an_inner_join_holds_nothing_and_a_match_still_comes() -> None:
         wait(run, 60_000)
         pipe(run, "a", "y", 6_000, "others")
         assert out(run) == ["x+y"]
+
+
+def closing(close_after_idle: timedelta | None, *, final: str, suppressed: timedelta | None = None) -> StreamsBuilder:
+    builder = StreamsBuilder("app")
+    windows = TimeWindows.of(timedelta(seconds=10))
+    windowed = builder.stream("in", S, S).group_by_key().windowed_by(windows, close_after_idle=close_after_idle)
+    if final == "emit":
+        table = windowed.emit_strategy(EmitStrategy.ON_WINDOW_CLOSE).count()
+    else:
+        table = windowed.count().suppress(FINAL, close_after_idle=suppressed)
+    table.to_stream().map(lambda key, count: (key.key, str(count)), key_serde=S, value_serde=S).to("out")
+    return builder
+
+
+@pytest.mark.parametrize("final", ["emit", "suppress"])
+@pytest.mark.parametrize("worker_ms", [0, 2_000, 100_000])
+def test_what_an_operation_says_goes_before_the_setting(final: str, worker_ms: int) -> None:
+    with driver(closing(timedelta(seconds=20), final=final), idle_ms=worker_ms) as run:
+        pipe(run, "a", "x", 9_000)
+        wait(run, 19_000)
+        assert out(run) == []
+        wait(run, 1_000)
+        assert out(run) == ["1"]
+
+
+@pytest.mark.parametrize("final", ["emit", "suppress"])
+def test_windows_of_an_operation_stay_open_when_it_says_never(final: str) -> None:
+    with driver(closing(timedelta(), final=final)) as run:
+        pipe(run, "a", "x", 9_000)
+        wait(run, 1_000_000)
+        assert out(run) == []
+
+
+def test_a_suppression_may_wait_longer_than_the_windows_above() -> None:
+    with driver(closing(timedelta(seconds=2), final="suppress", suppressed=timedelta(seconds=30)), idle_ms=0) as run:
+        pipe(run, "a", "x", 9_000)
+        wait(run, 29_000)
+        assert out(run) == []
+        wait(run, 1_000)
+        assert out(run) == ["1"]
+
+
+@pytest.mark.parametrize("windows", WINDOWS)
+def test_windows_of_cogrouped_streams_close_as_their_operation_says(windows: Any) -> None:
+    builder = StreamsBuilder("app")
+    grouped = builder.stream("in", S, S).group_by_key()
+    windowed: Any = grouped.cogroup(lambda key, value, total: total + value)
+    windowed = windowed.windowed_by(windows, close_after_idle=timedelta(seconds=3))
+    merger = (lambda key, left, right: left + right,) if isinstance(windows, SessionWindows) else ()
+    table = windowed.aggregate(lambda: "", *merger, value_serde=S).suppress(FINAL)
+    table.to_stream().map(lambda key, total: (key.key, total), key_serde=S, value_serde=S).to("out")
+    with driver(builder, idle_ms=0) as run:
+        pipe(run, "a", "x", 9_000)
+        wait(run, 2_000)
+        assert out(run) == []
+        wait(run, 30_000)
+        assert out(run) == ["x"]
+
+
+def test_a_join_lets_rows_without_a_match_go_as_it_says() -> None:
+    builder = StreamsBuilder("app")
+    left, right = builder.stream("in", S, S), builder.stream("others", S, S)
+    windows = JoinWindows.of(timedelta(seconds=10))
+    idle = timedelta(seconds=20)
+    left.left_join(right, lambda a, b: f"{a}+{b}", windows, value_serde=S, close_after_idle=idle).to("out")
+    with driver(builder, idle_ms=0) as run:
+        pipe(run, "a", "x", 9_000)
+        wait(run, 19_000)
+        assert out(run) == []
+        wait(run, 1_000)
+        assert out(run) == ["x+None"]
+
+
+@pytest.mark.parametrize("wrong", [timedelta(seconds=-1), 5])
+def test_an_idle_time_that_is_none_is_a_mistake(wrong: Any) -> None:
+    with pytest.raises(TopologyError, match="windowed_by cannot close windows after an idle time of"):
+        closing(wrong, final="emit").build()
+    with pytest.raises(TopologyError, match="KTABLE-SUPPRESS-0000000003 cannot close windows after an idle"):
+        closing(None, final="suppress", suppressed=wrong).build()

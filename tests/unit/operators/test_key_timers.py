@@ -164,7 +164,7 @@ def test_the_wall_clock_fires_without_records() -> None:
 
 
 def test_one_timer_that_raises_does_not_hold_up_the_others() -> None:
-    with driver(processing_error="skip") as run:
+    with driver(processing_exception_handler="skip") as run:
         pipe(run, ("a", "110", 100), ("bad", "105", 100))
         assert pipe(run, ("x", "", 120)) == [("a", "fired 110", 120)]
         assert run.metrics.total("dropped_records_total", reason="processing-error") == 1

@@ -1,85 +1,28 @@
-"""Properties of the assignment over random clusters."""
+"""What members tell each other, and what the leader's decision is as partitions."""
 
+import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from streamlib.errors import TransportError
 from streamlib.record import TopicPartition
 from streamlib.runtime.assignment_codec import (
+    DecisionData,
     SubscriptionData,
     SubtopologyData,
+    TaskData,
+    decode_decision,
     decode_subscription,
+    encode_decision,
     encode_subscription,
 )
-from streamlib.runtime.assignor import TaskAssignor, assign_tasks
-from streamlib.runtime.partitions import TaskId
+from streamlib.runtime.assignor import TaskAssignor
+from streamlib.runtime.placement import PlacementOptions
 from streamlib.transport.base import Member
-
-TASKS = [TaskId(sub, partition) for sub in range(3) for partition in range(6)]
-
-
-def member(tasks: list[TaskId] = [], stored: list[TaskId] = []) -> SubscriptionData:  # noqa: B006
-    return SubscriptionData("f", [tuple(t) for t in tasks], [tuple(t) for t in stored])
-
-
-@st.composite
-def clusters(draw: st.DrawFn):
-    tasks = draw(st.lists(st.sampled_from(TASKS), unique=True, max_size=18))
-    stateful = [task for task in tasks if draw(st.booleans())]
-    names = [f"m{number}" for number in range(draw(st.integers(1, 5)))]
-    running: dict[str, list[TaskId]] = {name: [] for name in names}
-    for task in tasks:
-        owner = draw(st.sampled_from([*names, None]))
-        if owner:
-            running[owner].append(task)
-    stored = {name: draw(st.lists(st.sampled_from(TASKS), unique=True, max_size=6)) for name in names}
-    return tasks, stateful, {name: member(running[name], stored[name]) for name in names}
-
-
-def spread(counts: list[int]) -> int:
-    return max(counts) - min(counts)
-
-
-@given(clusters())
-def test_every_task_runs_once_and_loads_differ_by_at_most_one(cluster) -> None:
-    tasks, stateful, members = cluster
-    assignment = assign_tasks(tasks, stateful, members)
-    assert sorted(task for mine in assignment.values() for task in mine) == sorted(tasks)
-    assert spread([len(mine) for mine in assignment.values()]) <= 1
-    assert spread([len(set(mine) & set(stateful)) for mine in assignment.values()]) <= 1
-
-
-@given(clusters())
-def test_nothing_moves_when_the_same_members_join_again(cluster) -> None:
-    tasks, stateful, members = cluster
-    first = assign_tasks(tasks, stateful, members)
-    again = assign_tasks(tasks, stateful, {name: member(first[name]) for name in members})
-    assert again == first
-
-
-@given(clusters(), st.data())
-def test_only_the_lost_tasks_move_when_a_worker_dies(cluster, data) -> None:
-    tasks, stateful, members = cluster
-    first = assign_tasks(tasks, stateful, members)
-    if len(members) < 2:
-        return
-    dead = data.draw(st.sampled_from(sorted(members)))
-    survivors = {name: member(first[name]) for name in members if name != dead}
-    second = assign_tasks(tasks, stateful, survivors)
-    moved = sum(1 for name in survivors for task in first[name] if task not in second[name])
-    # A survivor gives a task away only where that is needed for the balance of stateful tasks.
-    assert moved <= len(survivors)
-
-
-def test_a_task_goes_to_the_worker_that_has_its_state() -> None:
-    task = TaskId(0, 3)
-    members = {"a": member(), "b": member(stored=[task]), "c": member()}
-    assert assign_tasks([task], [task], members)["b"] == [task]
 
 
 def reading(fingerprint: str, topics: dict[str, int], tasks: list[tuple[int, int]] = []) -> SubscriptionData:  # noqa: B006
-    return SubscriptionData(fingerprint, tasks, [], [SubtopologyData(0, topics, True)])
+    running = [TaskData(*task, "running") for task in tasks]
+    return SubscriptionData(fingerprint, tasks=running, subtopologies=[SubtopologyData(0, topics, True, True)])
 
 
 def decided(own: SubscriptionData, **members: SubscriptionData) -> dict[str, list[TopicPartition]]:
@@ -128,12 +71,64 @@ def test_a_worker_says_that_it_waits_and_that_it_goes_on(caplog: pytest.LogCaptu
     assert "this version takes over" in second
 
 
+def test_members_are_told_their_copies_and_one_of_them_to_ask_again() -> None:
+    cold = SubscriptionData("f", "p2", subtopologies=[SubtopologyData(0, {"left": 2}, True, True)])
+    tasks = [TaskData(0, partition, "running", 50_000) for partition in range(2)]
+    warm = SubscriptionData("f", "p1", tasks, subtopologies=cold.subtopologies)
+    assignor = TaskAssignor(lambda: warm, PlacementOptions(standbys=1))
+    members = {
+        name: Member(frozenset(["left"]), encode_subscription(data)) for name, data in [("a", cold), ("b", warm)]
+    }
+    decided = {
+        name: (tps, decode_decision(data)) for name, (tps, data) in assignor.assign({"left": 2}, members).items()
+    }
+    assert decided["b"] == (
+        [TopicPartition("left", 0), TopicPartition("left", 1)],
+        DecisionData("f", probe=True, processes=["p1", "p2"]),
+    )
+    tps, decision = decided["a"]
+    assert tps == []
+    assert sorted(decision.standbys + decision.warm_ups) == [(0, 0), (0, 1)]
+    assert len(decision.warm_ups) == 1
+    assert not decision.probe
+
+
+def test_each_join_tells_something_new_so_that_brokers_rebalance() -> None:
+    data = reading("f", {"left": 2})
+    assignor = TaskAssignor(lambda: data)
+    assert assignor.subscription() != assignor.subscription()
+
+
 def test_a_subscription_survives_the_round_trip() -> None:
-    data = SubscriptionData("f", [(0, 1)], [(1, 2)], [SubtopologyData(0, {"left": 4}, True)])
+    tasks = [TaskData(0, 1, "running", 5), TaskData(1, 2, "standby", 7)]
+    data = SubscriptionData("f", "p", tasks, {"rack": "1"}, [SubtopologyData(0, {"left": 4}, True)], 3)
     assert decode_subscription("m", encode_subscription(data)) == data
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", b"\x01", b"\x02abc", b"\x01\x80" + b"x" * 2_000_000])
+def test_a_decision_survives_the_round_trip() -> None:
+    data = DecisionData("f", [(0, 1)], [(1, 2)], True)
+    assert decode_decision(encode_decision(data)) == data
+
+
+def test_a_decision_of_another_protocol_names_no_topology() -> None:
+    assert decode_decision(b"") == decode_decision(b"\x01abc") == DecisionData("")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x02", b"\x01abc", b"\x02\x80" + b"x" * 2_000_000])
 def test_foreign_bytes_are_refused_with_the_member_named(data: bytes) -> None:
     with pytest.raises(TransportError, match="member-7"):
         decode_subscription("member-7", data)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fingerprint": "f", "tasks": [[0, -1, "running", 0]]},
+        {"fingerprint": "f", "tasks": [[0, 0, "resting", 0]]},
+        {"fingerprint": "f", "surplus": 1},
+        {"fingerprint": "f", "subtopologies": [{"number": 0, "topics": {"t": 10**9}, "stateful": True}]},
+    ],
+)
+def test_a_malformed_subscription_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(TransportError, match="malformed"):
+        decode_subscription("m", b"\x02" + msgspec.msgpack.encode(wrong))

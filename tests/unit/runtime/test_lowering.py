@@ -62,7 +62,7 @@ class Context:
     def collector(self) -> "Context":
         return self
 
-    def send(self, sink: Sink, batch: RecordBatch) -> None:
+    def send(self, sink: Sink, batch: RecordBatch, topic: str | None = None, errors: Any = None) -> None:
         rows = zip(batch.keys, batch.values, batch.timestamps, strict=True)
         self.sent.extend((sink.name, *row) for row in rows)
 

@@ -8,7 +8,7 @@ from streamlib.topology.nodes import Source
 
 
 class NoErrors:
-    def undecodable(self, error: Exception, part: str, tp: TopicPartition, offset: int, data: bytes) -> None:
+    def undecodable(self, error: Exception, *_: object) -> None:
         raise AssertionError(error)
 
 

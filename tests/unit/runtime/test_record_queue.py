@@ -1,5 +1,7 @@
 """What a task gets out of one partition: decoded runs, in offset order, cut by time."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,10 +21,11 @@ class Errors:
         self.skip = skip
         self.seen: list[tuple[str, int, bytes]] = []
 
-    def undecodable(self, error: Exception, part: str, tp: TopicPartition, offset: int, data: bytes) -> None:
-        self.seen.append((part, offset, data))
+    def undecodable(self, error: Exception, part: str, node: str, tp: TopicPartition, batch: Any, row: int) -> None:
+        data = batch.keys[row] if part.startswith("key") else batch.values[row]
+        self.seen.append((part, batch.offsets[row], data))
         if not self.skip:
-            raise DeserializationError(f"{tp} {offset}") from error
+            raise DeserializationError(f"{tp} {batch.offsets[row]}") from error
 
 
 def queue(*, extractor=None, skip: bool = False, decode: bool = True) -> RecordQueue:
@@ -161,3 +164,40 @@ def test_an_extractor_that_raises_is_named_with_the_record() -> None:
     q.add(fetched([b"a"], [1], first=5))
     with pytest.raises(ProcessingError, match=r"ZeroDivisionError.*node=s topic=in partition=3 offset=5"):
         q.head_time()
+
+
+def test_a_record_can_be_had_as_it_was_read_until_it_is_processed_for_good() -> None:
+    q = queue()
+    for first in (0, 3, 6):
+        q.add(fetched([b"a", b"b", b"c"], [1, 2, 3], first, [[("h", b"1")]] * 3))
+    q.take(None, 100)
+    assert q.head_time() == 1  # the next batch is decoded before the first one is processed
+    assert q.raw(1) == (b"k", b"b", 2, [("h", b"1")])
+    assert q.raw(4) == (b"k", b"b", 2, [("h", b"1")])
+    assert q.raw(7) is None
+    q.take(None, 100)
+    assert q.head_time() == 1
+    assert (q.raw(1), q.raw(7)) == (None, (b"k", b"b", 2, [("h", b"1")]))
+    q.take(None, 2)
+    q.forget_raw()
+    assert (q.raw(4), q.raw(8)) == (None, (b"k", b"c", 3, [("h", b"1")]))
+
+
+def test_records_of_calls_that_go_on_are_kept() -> None:
+    q = queue()
+    q.needed_from = lambda: 1
+    for first in range(0, 12, 3):
+        q.add(fetched([b"a", b"b", b"c"], [1, 2, 3], first))
+        q.take(None, 100)
+    q.forget_raw()
+    assert [q.raw(offset) is not None for offset in (0, 1, 5, 11)] == [True] * 4
+    q.needed_from = lambda: 12
+    q.forget_raw()
+    assert [q.raw(offset) for offset in (0, 1, 5, 11)] == [None] * 4
+
+
+def test_a_gap_between_offsets_holds_no_record() -> None:
+    q = queue()
+    q.add(FetchedBatch([b"k", b"k"], [b"a", b"b"], [1, 1], [3, 7], None, 9))
+    q.take(None, 2)
+    assert (q.raw(3), q.raw(5), q.raw(7)) == ((b"k", b"a", 1, ()), None, (b"k", b"b", 1, ()))

@@ -24,6 +24,9 @@ class Answers:
             raise answer
         return {topic: answer[topic] for topic in topics if topic in answer}
 
+    async def topic_ids(self, topics: list[str]) -> dict[str, str]:
+        return {}
+
 
 class NoTime(Clock):
     async def sleep(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ from streamlib.topology.nodes import Source
 
 
 class NoErrors:
-    def undecodable(self, error: Exception, part: str, tp: TopicPartition, offset: int, data: bytes) -> None:
+    def undecodable(self, error: Exception, *_: object) -> None:
         raise AssertionError(error)
 
 
@@ -44,20 +44,38 @@ FETCHES = st.dictionaries(
 )
 
 
-@given(fetches=FETCHES, max_rows=st.integers(1, 30))
-def test_turns_are_the_runs_one_after_the_other(fetches: dict[str, list[list[int]]], max_rows: int) -> None:
+ALL_ROWS = 100
+"""So many may be taken at once that nothing is cut; a cut changes whose turn it is among equal times."""
+
+
+@given(FETCHES)
+def test_turns_are_the_runs_one_after_the_other(fetches: dict[str, list[list[int]]]) -> None:
     runs, inputs = group(fetches), group(fetches)
-    while (some := inputs.take_turns(max_rows)) is not None:
-        assert 1 <= some.length <= max_rows
+    while (some := inputs.take_turns(ALL_ROWS)) is not None:
         singles: list[Any] = []
         while len(singles) < some.length:
-            taken = runs.take(max_rows - len(singles))
+            taken = runs.take(ALL_ROWS - len(singles))
             assert taken is not None
             singles += [(taken[0].tp, offset) for offset in taken[1].offsets or []]
         assert [some.origin(number) for number in range(some.length)] == singles
         assert positions(inputs) == positions(runs)
         numbered = {number: queue.tp for queue, batch in some.numbered() for number in batch.offsets or []}
         assert [numbered[number] for number in range(some.length)] == [tp for tp, _ in singles]
+    assert inputs.buffered == 0
+
+
+@given(owners=st.lists(st.sampled_from("abc"), max_size=40), max_rows=st.integers(1, 30), fetched=st.integers(1, 8))
+def test_records_come_in_the_order_of_time_wherever_turns_are_cut(
+    owners: list[str], max_rows: int, fetched: int
+) -> None:
+    times = {topic: [time for time, owner in enumerate(owners) if owner == topic] for topic in sorted({*owners})}
+    inputs = group({topic: [own[i : i + fetched] for i in range(0, len(own), fetched)] for topic, own in times.items()})
+    taken: list[Any] = []
+    while (some := inputs.take_turns(max_rows)) is not None:
+        assert 1 <= some.length <= max_rows
+        origins = [some.origin(number) for number in range(some.length)]
+        taken += [times[tp.topic][offset - 100] for tp, offset in origins]
+    assert taken == list(range(len(owners)))
     assert inputs.buffered == 0
 
 

@@ -17,6 +17,7 @@ from streamlib.state.window import window_store_key
 
 MINUTE = 60_000
 ROOM = 10**9
+NUMBERS = list(range(1, 100, 2))
 KEYS = st.sampled_from([b"a", b"b", b"ab", b"a" + bytes(12)])
 ROWS = st.lists(
     st.tuples(KEYS, st.one_of(st.integers(0, 4 * MINUTE), st.integers(0, 30)), st.sampled_from(["v", "w", None])),
@@ -170,25 +171,46 @@ def test_many_rows_are_read_ahead_in_steps_and_once(open_rocks: Callable[[], Roc
     assert found(store, b"4321", 5) == [(5, "v")]
 
 
-@settings(max_examples=100, deadline=None)
-@given(rows=ROWS, shown=st.integers(0, 6), memory_bytes=st.sampled_from([0, ROOM]), exact_expiry=st.booleans())
-def test_staged_rows_are_those_of_single_puts_as_far_as_they_are_shown(
-    rows: list[tuple[bytes, int, str | None]], shown: int, memory_bytes: int, exact_expiry: bool
+@settings(max_examples=200, deadline=None)
+@given(
+    batches=st.lists(st.tuples(ROWS, st.booleans()), min_size=1, max_size=4),
+    probes=st.lists(st.tuples(KEYS, st.integers(0, 4 * MINUTE), st.integers(0, 6)), max_size=6),
+    memory_bytes=st.sampled_from([0, 1_500, ROOM]),
+    exact_expiry=st.booleans(),
+    retention_ms=st.sampled_from([0, 40, 3 * MINUTE]),
+)
+def test_staged_rows_are_those_of_single_puts_for_probes_between_them(
+    batches: list[tuple[list[tuple[bytes, int, str | None]], bool]],
+    probes: list[tuple[bytes, int, int]],
+    memory_bytes: int,
+    exact_expiry: bool,
+    retention_ms: int,
 ) -> None:
-    how: dict[str, Any] = {"memory_bytes": memory_bytes, "exact_expiry": exact_expiry}
-    staged, single = join_store(MemoryEngine(), **how), join_store(MemoryEngine(), **how)
-    staged.stage([row[0] for row in rows], [row[2] for row in rows], [row[1] for row in rows])
-    for key, time, value in rows[:shown]:
-        staged.show(1)
-        single.put_many([key], [value], [time])
-        for probe_key, probe_time, _ in rows:
-            assert found(staged, probe_key, probe_time) == found(single, probe_key, probe_time)
-    staged.settle()
-    for key, time, value in rows[shown:]:
-        single.put_many([key], [value], [time])
-    assert [found(staged, key, time) for key, time, _ in rows] == [found(single, key, time) for key, time, _ in rows]
-    assert (staged.expired, staged.highest_timestamp) == (single.expired, single.highest_timestamp)
-    assert list(staged.scan()) == list(single.scan())
+    how: dict[str, Any] = {"exact_expiry": exact_expiry, "retention_ms": retention_ms}
+    engines = MemoryEngine(), MemoryEngine()
+    staged, single = join_store(engines[0], memory_bytes=memory_bytes, **how), join_store(engines[1], **how)
+    for rows, commits in batches:
+        keys, values, times = [row[0] for row in rows], [row[2] for row in rows], [row[1] for row in rows]
+        staged.stage(keys, values, times, numbers=NUMBERS[: len(rows)])
+        asked = sorted([*probes, *((key, time, 3) for key, time, _ in rows)], key=lambda probe: probe[2])
+        numbers = [2 * place for *_, place in asked]
+        together = staged.matches([key for key, *_ in asked], [time for _, time, _ in asked], 10, 10, numbers)
+        without = staged.matches([key for key, *_ in asked], [time for _, time, _ in asked], 10, 10)
+        assert without == [single.matches([key], [time], 10, 10)[0] for key, time, _ in asked]
+        put = 0
+        for (key, time, place), matches in zip(asked, together, strict=True):
+            for row_key, row_time, value in rows[put:place]:
+                single.put_many([row_key], [value], [row_time])
+            put = max(put, place)
+            assert matches == single.matches([key], [time], 10, 10)[0]
+        for row_key, row_time, value in rows[put:]:
+            single.put_many([row_key], [value], [row_time])
+        staged.settle()
+        if commits:
+            commit(staged, engines[0])
+            commit(single, engines[1])
+        assert (staged.expired, staged.highest_timestamp) == (single.expired, single.highest_timestamp)
+        assert list(staged.scan()) == list(single.scan())
 
 
 def test_uncommitted_rows_are_gone_when_work_is_dropped(open_rocks: Callable[[], RocksEngine]) -> None:

@@ -28,6 +28,20 @@ def test_rows_found_are_all_rows_there_were_when_the_time_is_complete(
             assert recent.find(key, time, time + window_ms) == sorted(own, key=lambda match: match[0])
 
 
+@given(
+    rows=st.lists(st.tuples(st.sampled_from([b"a", b"b"]), TIMES), min_size=1, max_size=20),
+    probes=st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", None]), TIMES), min_size=1, max_size=20),
+    window_ms=st.sampled_from([0, 10, MIN_SPAN_MS, 4 * MIN_SPAN_MS]),
+)
+def test_many_keys_find_what_each_finds(
+    rows: list[tuple[bytes, int]], probes: list[tuple[bytes | None, int]], window_ms: int
+) -> None:
+    recent = RecentRows(window_ms, ROOM)
+    recent.add([key for key, _ in rows], [b"%d" % n for n in range(len(rows))], [time for _, time in rows], live_from=0)
+    found = recent.find_many([key for key, _ in probes], [t for _, t in probes], [t + window_ms for _, t in probes])
+    assert found == [[] if key is None else recent.find(key, time, time + window_ms) for key, time in probes]
+
+
 def test_everything_is_complete_when_there_is_room() -> None:
     recent = RecentRows(10, ROOM)
     recent.add([b"a", b"a"], [b"1", b"2"], [5_000, 3], live_from=0)

@@ -65,6 +65,29 @@ def test_sessions_near_a_time_are_found_in_order_when_they_lie_in_memory_and_in_
     assert [value for *_, value in store.find_sessions(b"", 0)] == []
 
 
+SESSION = st.tuples(
+    st.sampled_from([b"", b"k", b"k\x00", b"k" + bytes(16), b"x"]),
+    st.one_of(st.integers(0, 20), st.integers(0, 5 * MINUTE_MS)),
+    st.integers(0, 50),
+    st.sampled_from(["v", "w", None]),
+)
+
+
+@given(parts=st.lists(st.tuples(st.lists(SESSION, max_size=6), st.sampled_from(["", "sent", "applied"])), max_size=6))
+def test_sessions_of_several_keys_are_those_of_each_wherever_they_lie(parts: list[Any]) -> None:
+    engine, keys = MemoryEngine(), [b"x", b"", b"nobody", b"k", b"k\x00", b"k" + bytes(16)]
+    store = SessionStore("s", STRING, engine, retention_ms=RETENTION_MS)
+    for sessions, then in parts:
+        for key, start, length, value in sessions:
+            put(store, key, start, start + length, value)
+        if then:
+            engine.write(store.pending(), {})
+        if then == "applied":
+            store.applied()
+        found = [[(start, end, store.decode(b"", row)) for start, end, row in rows] for rows in store.find_rows(keys)]
+        assert found == [list(store.find_sessions(key)) for key in keys]
+
+
 def test_sessions_of_a_range_of_keys_are_found_when_both_ends_are_included(store):
     for key in (b"a", b"b", b"ba", b"c"):
         put(store, key, 0, 5, key.decode())

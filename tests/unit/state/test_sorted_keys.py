@@ -16,3 +16,6 @@ def test_range_is_sorted_and_complete_when_keys_come_between_the_calls(
         rows.update(dict.fromkeys(added, b"row"))
         expected = sorted(key for key in rows if (start is None or key >= start) and (end is None or key < end))
         assert order.between(start, end) == expected
+        ranges = [(b"", b"\x80"), (start or b"", end or b"\xff" * 4), (b"\x80", b"\x80"), (b"a", b"b")]
+        several = [(number, order.between(*each)) for number, each in enumerate(ranges)]
+        assert list(order.between_many(ranges)) == [(number, found) for number, found in several if found]

@@ -99,7 +99,7 @@ def test_the_call_that_raised_is_the_last_one_when_a_record_is_explained() -> No
     builder.stream("in", serdes.STRING, serdes.INT64).filter(lambda *_: True).map_values(lambda value: 1 // value).to(
         "out"
     )
-    with TopologyTestDriver(builder.build(), {"processing_error": "skip"}) as driver:
+    with TopologyTestDriver(builder.build(), {"processing_exception_handler": "skip"}) as driver:
         told = driver.explain("in", None, (0).to_bytes(8), 7)
         assert [type(call.result) for call in told.calls] == [bool, ZeroDivisionError]
         assert told.writes == []
@@ -165,7 +165,7 @@ def test_the_error_of_a_worker_comes_out_when_user_code_raises() -> None:
 def test_an_undecodable_record_is_counted_when_the_policy_is_to_skip() -> None:
     builder = StreamsBuilder("words")
     builder.stream("in", serdes.STRING, serdes.INT64).to("out")
-    with TopologyTestDriver(builder.build(), {"deserialization_error": "skip"}) as driver:
+    with TopologyTestDriver(builder.build(), {"deserialization_exception_handler": "skip"}) as driver:
         topic = driver.create_input_topic("in", serdes.STRING, serdes.INT64)
         topic.pipe_raw(None, b"short", 0)
         topic.pipe_value(1)

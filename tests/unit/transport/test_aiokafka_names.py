@@ -42,7 +42,7 @@ ATTRIBUTES = {
         "is_assigned",
         "subscription",
     ],
-    "partition state": ["has_valid_position", "lso", "highwater", "consumed_to"],
+    "partition state": ["has_valid_position", "lso", "highwater", "timestamp", "consumed_to"],
     "fetcher": [
         "_records",
         "_fetch_max_wait_ms",
@@ -73,6 +73,7 @@ ATTRIBUTES = {
         "coordinator_dead",
         "ensure_coordinator_known",
         "check_errors",
+        "request_rejoin",
         "generation",
         "member_id",
         "group_id",

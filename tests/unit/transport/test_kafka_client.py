@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+from aiokafka.client import ConnectionGroup
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streamlib.transport.kafka.client import METADATA_PAUSE_S, Connection, KafkaClient
@@ -32,6 +34,35 @@ async def test_topics_are_not_created_when_metadata_is_asked_for() -> None:
     built = request.prepare({3: (0, 5)})
     assert built.topics == ["words"]
     assert built.allow_auto_topic_creation is False
+
+
+class Silent:
+    """A connection on which no answer comes."""
+
+    closed = False
+
+    def send(self, request: Any, **settings: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().create_future()
+
+    def close(self, **reason: Any) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(("waited", "closed"), [(0.1, True), (0.0, False)])
+async def test_a_connection_is_ended_when_its_caller_gave_up_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, waited: float, closed: bool
+) -> None:
+    async def ready(*_: Any, **settings: Any) -> bool:
+        return True
+
+    monkeypatch.setattr("streamlib.transport.kafka.client.SILENT_S", 0.05)
+    client, connection = KafkaClient(Connection("127.0.0.1:9", None, "test")), Silent()
+    monkeypatch.setattr(client, "ready", ready)
+    client._conns[1, ConnectionGroup.DEFAULT] = connection
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(waited):
+            await client.send(1, MetadataRequest([]))
+    assert connection.closed is closed
 
 
 async def test_metadata_updates_are_spaced_when_asked_for_in_a_loop() -> None:

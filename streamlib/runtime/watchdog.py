@@ -1,0 +1,302 @@
+"""Notices that the worker does not get on although there is something to do; mends that, or ends the worker.
+
+An input has stalled when records of it are known to wait, and for `stall_timeout_ms` none was read or processed. Then
+it is fetched anew; after the same time once more the worker joins its group again; after the third time the worker
+stops with an error, and whoever runs it starts it again. A worker to which the group gives no decision for that time
+and a rebalance timeout goes through the last two steps.
+
+    progress ──T──► REFETCH ──T──► REJOIN ──T──► EXIT        any progress leads back to the beginning
+
+Before each step the broker is asked something: while it does not answer, this is an outage and no stall. Time in which
+the event loop was held or the process stood still does not count, nor does time in which an input waits for what has a
+limit of its own: another input of its task, asynchronous calls, restoring, a broker that is away.
+
+Next: `loop_watch`, which measures how long the loop is held; `health`, which tells all this to others.
+"""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from streamlib.clock import Clock
+from streamlib.config import StreamsConfig
+from streamlib.errors import BrokerUnavailableError, MissingTopicError, StalledError
+from streamlib.metrics import Metrics
+from streamlib.record import TopicPartition
+from streamlib.runtime.partitions import TaskId
+from streamlib.runtime.task import Task
+from streamlib.runtime.task_manager import TaskManager
+from streamlib.runtime.task_state import TaskState
+from streamlib.transport.base import Admin, Consumer
+
+log = logging.getLogger(__name__)
+
+LOOKS = 4  # at least, within `stall_timeout_ms`
+LOOK_SECONDS = 1.0  # at most
+
+
+class Step(IntEnum):
+    """What was done about a stall so far."""
+
+    NONE = 0
+    REFETCH = 1
+    REJOIN = 2
+    EXIT = 3
+
+
+@dataclass
+class Progress:
+    """How one input gets on.
+
+    Attributes:
+        task_id: Whose input it is.
+        place: Up to where it was read, and processed.
+        furthest: The furthest it was ever processed.
+        seconds: Without progress, since the last step.
+        total_seconds: Without progress.
+        step: The last step that was taken.
+    """
+
+    task_id: TaskId
+    place: tuple[int, int]
+    furthest: int
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+    step: Step = Step.NONE
+
+    def moved(self, place: tuple[int, int]) -> bool:
+        """Take note of where it is now; whether that is somewhere else."""
+        if place == self.place:
+            return False
+        self.place = place
+        self.seconds = self.total_seconds = 0.0
+        if place[1] > self.furthest:  # else it does again what it had done, and may stop at the same place
+            self.furthest = place[1]
+            self.step = Step.NONE
+        return True
+
+    def wait(self, seconds: float) -> None:
+        """It has not moved for so long, and should have."""
+        self.seconds += seconds
+        self.total_seconds += seconds
+
+    def excuse(self, *, done: bool) -> None:
+        """It need not move now; ``done`` if there is nothing left to do."""
+        self.seconds = self.total_seconds = 0.0
+        if done:
+            self.step = Step.NONE
+
+
+class Watched(Protocol):
+    """What a worker tells of itself."""
+
+    @property
+    def manager(self) -> TaskManager:
+        """Has its tasks."""
+
+    @property
+    def waits_for_broker(self) -> bool:
+        """Whether its last call found no broker."""
+
+    @property
+    def rebalancing(self) -> bool:
+        """Whether the group has yet to decide who does what."""
+
+
+class Watchdog:
+    """Watches the inputs of a worker's tasks, and its place in the group.
+
+    Args:
+        worker: The worker.
+        consumer: Its member of the group.
+        admin: Asks whether a broker answers.
+        config: Settings.
+        clock: Time.
+        metrics: Where stalls are counted.
+
+    Attributes:
+        partitions: How the inputs get on.
+        group: Likewise the worker's place in the group.
+    """
+
+    def __init__(
+        self,
+        worker: Watched,
+        consumer: Consumer,
+        admin: Admin,
+        config: StreamsConfig,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.partitions: dict[TopicPartition, Progress] = {}
+        self.group = Progress(TaskId(-1, -1), (0, 0), 0)
+        self._worker = worker
+        self._consumer = consumer
+        self._admin = admin
+        self._config = config
+        self._clock = clock
+        self._metrics = metrics
+        self._timeout = config.stall_timeout_ms / 1000
+        self._group_timeout = self._timeout + config.rebalance_timeout_ms / 1000
+
+    async def follow(self) -> None:
+        """Look now and then, without end.
+
+        Raises:
+            StalledError: Nothing has helped.
+        """
+        pause = min(LOOK_SECONDS, self._timeout / LOOKS)
+        while True:
+            before = self._clock.monotonic()
+            await self._clock.sleep(pause)
+            await self.look(min(2 * pause, self._clock.monotonic() - before))
+
+    async def look(self, passed: float) -> None:
+        """Take note of progress, and act where there was none for too long.
+
+        Args:
+            passed: Seconds since the last look that count.
+
+        Raises:
+            StalledError: Nothing has helped.
+        """
+        self._note(passed)
+        if not (self._due() or self._group_is_due()):
+            return
+        if not await self._broker_answers(self._due()):
+            for progress in (*self.partitions.values(), self.group):
+                progress.excuse(done=False)
+            return
+        self._note(0.0)  # something may have happened while it was asked
+        if self._group_is_due():
+            self._act_on_group()
+        elif due := self._due():
+            self._act(due)
+
+    @property
+    def stalled(self) -> dict[TopicPartition, Progress]:
+        """Inputs for which something had to be done, and that have made no progress since."""
+        return {tp: progress for tp, progress in self.partitions.items() if progress.step}
+
+    # ---- looking ----------------------------------------------------------------------------------------
+
+    def _note(self, passed: float) -> None:
+        worker, manager = self._worker, self._worker.manager
+        undecided = worker.rebalancing or manager.group is None
+        if undecided and not worker.waits_for_broker:
+            self.group.wait(passed)
+        else:
+            self.group.excuse(done=not undecided)
+        counts = not undecided and not worker.waits_for_broker
+        wanted = set(manager.wanted())
+        held = {tp: task for task in manager.tasks.values() for tp in task.queues}
+        for tp in self.partitions.keys() - held.keys():
+            self._tell(tp, 0.0)
+            del self.partitions[tp]
+        for tp, task in held.items():
+            self._note_partition(task, tp, passed if counts else None, wanted=tp in wanted)
+
+    def _note_partition(self, task: Task, tp: TopicPartition, passed: float | None, *, wanted: bool) -> None:
+        """Take note of one input.
+
+        Args:
+            task: Whose it is.
+            tp: The input.
+            passed: Seconds that count; None when nothing is to be expected.
+            wanted: Whether it is polled.
+        """
+        queue, position = task.queues[tp], self._consumer.position(tp)
+        place = (-1 if position is None else position, queue.next_offset)
+        progress = self.partitions.get(tp)
+        if progress is None or progress.task_id != task.task_id:
+            progress = self.partitions[tp] = Progress(task.task_id, place, place[1])
+        step, seconds = progress.step, progress.total_seconds
+        if progress.moved(place):
+            if step:
+                log.info("%s goes on after %.0f s", _where(progress, tp), seconds)
+        elif passed is None or task.state is not TaskState.RUNNING or self._has_to_wait(task, tp):
+            progress.excuse(done=False)
+        elif queue.buffered or (wanted and self._consumer.lag(tp) != 0):
+            progress.wait(passed)
+        else:
+            progress.excuse(done=True)
+        if step:
+            self._tell(tp, progress.total_seconds if progress.step else 0.0)
+
+    def _has_to_wait(self, task: Task, tp: TopicPartition) -> bool:
+        """Whether something with a limit of its own keeps an input from moving."""
+        if task.calls.progress.rows or task.calls.holding:
+            return True
+        if not task.queues[tp].buffered:
+            return False
+        empty = [other for other, queue in task.queues.items() if not queue.buffered]
+        if any(self._consumer.lag(other) != 0 for other in empty):
+            return True  # until records of that one come, and it is watched itself
+        return bool(empty) and self._config.max_task_idle_ms >= self._config.stall_timeout_ms
+
+    def _due(self) -> list[TopicPartition]:
+        return [tp for tp, progress in self.partitions.items() if progress.seconds >= self._timeout]
+
+    def _group_is_due(self) -> bool:
+        return self.group.seconds >= self._group_timeout
+
+    async def _broker_answers(self, tps: Collection[TopicPartition]) -> bool:
+        try:
+            if tps:
+                await self._admin.end_offsets(tps)
+            else:
+                await self._admin.describe_group(self._config.application_id)
+        except (BrokerUnavailableError, MissingTopicError) as error:  # who watches topics tells what that one was for
+            log.info("no progress, and no answer from the broker: %s", error)
+            return False
+        return True
+
+    # ---- acting -----------------------------------------------------------------------------------------
+
+    def _act(self, due: Collection[TopicPartition]) -> None:
+        rejoins = False
+        for tp in due:
+            progress = self.partitions[tp]
+            self._take_step(progress, _where(progress, tp), self._what_waits(tp))
+            self._tell(tp, progress.total_seconds)
+            position = self._consumer.position(tp)
+            if progress.step is Step.REFETCH and position is not None:
+                self._consumer.seek(tp, position)
+            rejoins = rejoins or progress.step is not Step.REFETCH
+        if rejoins:
+            self._consumer.rejoin()
+
+    def _act_on_group(self) -> None:
+        self.group.step = max(self.group.step, Step.REFETCH)  # there is nothing to fetch
+        what = "the group has not decided, although its coordinator answers"
+        self._take_step(self.group, f"group={self._config.application_id}", what)
+        self._consumer.rejoin()
+
+    def _take_step(self, progress: Progress, where: str, what: str) -> None:
+        progress.step = Step(progress.step + 1)
+        progress.seconds = 0.0
+        self._metrics.count("watchdog_steps_total", step=progress.step.name.lower())
+        stalled = f"{where}: no progress for {progress.total_seconds:.0f} s: {what}"
+        if progress.step is Step.EXIT:
+            msg = (
+                f"{stalled}, and joining the group again did not help. Start the worker again; if it stops at the same "
+                "place, look for it in the broker's log. stall_timeout_ms says how long it is waited for."
+            )
+            raise StalledError(msg)
+        log.warning("%s: %s", stalled, "fetching anew" if progress.step is Step.REFETCH else "joining the group again")
+
+    def _what_waits(self, tp: TopicPartition) -> str:
+        buffered = self._worker.manager.owner(tp).queues[tp].buffered
+        if buffered:
+            return f"{buffered} records were read and are not processed"
+        lag = self._consumer.lag(tp)
+        return "the broker tells nothing of it" if lag is None else f"{lag} records wait at the broker"
+
+    def _tell(self, tp: TopicPartition, seconds: float) -> None:
+        self._metrics.gauge("partition_stalled_seconds", seconds, topic=tp.topic, partition=str(tp.partition))
+
+
+def _where(progress: Progress, tp: TopicPartition) -> str:
+    return f"task={progress.task_id} topic={tp.topic} partition={tp.partition} offset={progress.place[1]}"
