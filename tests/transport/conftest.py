@@ -27,7 +27,7 @@ from streamlib.transport.base import (
 PATIENCE_SECONDS = 20.0
 
 
-@pytest.fixture(params=["memory", "local", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["memory", "local", "simulated", pytest.param("kafka", marks=pytest.mark.kafka)])
 def make_transport(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Transport]:
     """Makes transports to one broker; each call is what another process would make."""
     if request.param == "memory":
@@ -35,6 +35,18 @@ def make_transport(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[
 
         first = MemoryTransport()
         return lambda: MemoryTransport(first.broker)
+    if request.param == "simulated":
+        from tests.simulation.broker import Broker
+        from tests.simulation.client import SimulatedTransport
+        from tests.simulation.network import Network
+
+        networks: list[Network] = []
+
+        def simulated() -> Transport:
+            networks[:] = networks or [Network(Broker())]
+            return SimulatedTransport(networks[0])
+
+        return simulated
     if request.param == "local":
         from streamlib.transport.local.transport import LocalTransport
 

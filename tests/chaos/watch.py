@@ -1,0 +1,182 @@
+"""Looks on while it goes: is anybody stuck, how large do workers get, how much of a changelog is read again."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from tests.chaos.load import PARTITIONS
+from tests.chaos.slots import Slot
+from tests.chaos.topology import INPUTS, REPARTITION, topic
+
+LOOK_SECONDS = 0.25
+PAGE_KB = 4
+
+
+@dataclass
+class Seen:
+    """What was seen.
+
+    Attributes:
+        longest_stall_s: The longest time in which one partition of the input had records and none was committed.
+        restores: How many changelogs workers began to read.
+        replayed_records: How many records these had.
+        replayed_again: Records among them that the same state directory had already.
+        rss_mb: The largest resident set of a worker.
+        descriptors: The most files a worker had open.
+        threads: The most threads of a worker.
+    """
+
+    longest_stall_s: float = 0.0
+    restores: int = 0
+    replayed_records: int = 0
+    replayed_again: int = 0
+    rss_mb: float = 0.0
+    descriptors: int = 0
+    threads: int = 0
+
+
+class Watch:
+    """Looks at the broker and at the processes, again and again.
+
+    Attributes:
+        seen: What was seen so far.
+        committed: Input records that are committed.
+        pending: Input records that are written and not committed.
+        behind: The input partitions that have such records, and since when none of theirs was committed.
+    """
+
+    def __init__(self, broker: str, application: str, slots: Sequence[Slot]) -> None:
+        self.seen = Seen()
+        self.committed = 0
+        self.pending = 0
+        self._application = application
+        self._slots = slots
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=broker)
+        self._reader = AIOKafkaConsumer(
+            bootstrap_servers=broker, isolation_level="read_uncommitted", enable_auto_commit=False
+        )
+        self._stable = AIOKafkaConsumer(
+            bootstrap_servers=broker, isolation_level="read_committed", enable_auto_commit=False
+        )
+        self._inputs = [TopicPartition(topic(application, side), n) for side in INPUTS for n in range(PARTITIONS)]
+        self.behind: dict[TopicPartition, float] = {}
+        self._offsets: dict[TopicPartition, int] = {}
+        self._changelogs: dict[TopicPartition, int] = {}  # their ends as of the last look
+        self._held: dict[tuple[int, TopicPartition], int] = {}  # by slot and changelog: what its state must have
+        self._reading: dict[tuple[int, TopicPartition], int] = {}
+
+    async def start(self) -> None:
+        """Connect."""
+        await self._admin.start()
+        await self._reader.start()
+        await self._stable.start()
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._stable.stop()
+        await self._reader.stop()
+        await self._admin.close()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self) -> None:
+        """Look once."""
+        for slot in self._slots:
+            slot.tend()
+            if slot.pid is not None:
+                self._measure(Path("/proc") / str(slot.pid))
+        held = await self.committed_offsets()
+        ends = await self._reader.end_offsets(self._inputs)
+        now = time.monotonic()
+        for tp, end in ends.items():
+            offset = held.get(tp, 0)
+            moved = offset != self._offsets.get(tp)
+            self._offsets[tp] = offset
+            since = self.behind.get(tp)
+            if since is not None:
+                self.seen.longest_stall_s = max(self.seen.longest_stall_s, round(now - since, 2))
+            if offset >= end:
+                self.behind.pop(tp, None)
+            elif moved or since is None:
+                self.behind[tp] = now
+        self.committed = sum(self._offsets.values())
+        self.pending = sum(ends.values()) - self.committed
+        await self._look_at_restores()
+
+    async def committed_offsets(self) -> dict[TopicPartition, int]:
+        """Where the group has come to."""
+        try:
+            held = await self._admin.list_consumer_group_offsets(self._application)
+        except KafkaError:  # no coordinator yet
+            return {}
+        return {tp: at.offset for tp, at in held.items() if at.offset >= 0}
+
+    async def uncommitted(self) -> int:
+        """How many records of the inputs and of the repartition topic are left to do, by reading those of the latter.
+
+        Behind its last record there is the mark of a transaction, so offsets alone do not tell.
+        """
+        await self.look()
+        if self.pending:
+            return self.pending
+        held = await self.committed_offsets()
+        tps = [TopicPartition(topic(self._application, REPARTITION), number) for number in range(PARTITIONS)]
+        ends = await self._reader.end_offsets(tps)
+        left = {tp for tp in tps if held.get(tp, 0) < ends[tp]}
+        self._stable.assign(list(left))
+        for tp in left:
+            self._stable.seek(tp, held.get(tp, 0))
+        count = 0
+        deadline = time.monotonic() + 5.0
+        while left and time.monotonic() < deadline:
+            fetched = await self._stable.getmany(*left, timeout_ms=100)
+            count += sum(len(records) for records in fetched.values())
+            left = {tp for tp in left if await self._stable.position(tp) < ends[tp]}
+        return count + len(left)
+
+    def _measure(self, process: Path) -> None:
+        try:
+            words = (process / "status").read_text().split()
+            descriptors = sum(1 for _ in (process / "fd").iterdir())
+        except OSError:  # it has ended
+            return
+        if "VmRSS:" in words:
+            self.seen.rss_mb = max(self.seen.rss_mb, round(int(words[words.index("VmRSS:") + 1]) / 1024, 1))
+            self.seen.threads = max(self.seen.threads, int(words[words.index("Threads:") + 1]))
+        self.seen.descriptors = max(self.seen.descriptors, descriptors)
+
+    async def _look_at_restores(self) -> None:
+        """Compare what workers read of changelogs with what their state directories had.
+
+        A worker reads up to an end that was asked for before it said so: the one of an earlier look is no later, the
+        one of a later look no earlier.
+        """
+        before = self._changelogs
+        begun: list[tuple[TopicPartition, int, int]] = []  # with what the state must have had then
+        for slot in self._slots:
+            events, slot.restores = slot.restores, []
+            for name, partition, records in events:
+                at = slot.number, TopicPartition(name, partition)
+                if records is None:
+                    self._held[at] = self._reading.pop(at, 0)
+                else:
+                    self.seen.restores += 1
+                    self.seen.replayed_records += records
+                    self._reading[at] = before.get(at[1], 0)
+                    if at in self._held:
+                        begun.append((at[1], records, self._held[at]))
+        known = before.keys() | {tp for _, tp in self._reading} | {tp for _, tp in self._held}
+        if known:
+            self._changelogs = await self._reader.end_offsets(list(known))
+        for tp, records, held in begun:
+            self.seen.replayed_again += max(0, records - (self._changelogs[tp] - held))

@@ -1,0 +1,1 @@
+"""A proxy between Kafka clients and a real broker that knows requests and answers, for tests of lost and late ones."""
