@@ -66,7 +66,9 @@ class StreamCalls(Generic[K, V]):
         A record is committed once its call, and all calls for earlier records of its partition, have ended. So a crash
         loses nothing; what was not committed is called again, also calls that had ended, and what came of those is
         there twice. Behind a state store the task waits for all its calls before each commit. After a crash the store
-        may be ahead of the calls, so what gives nothing for a record it has seen already belongs behind them.
+        may be ahead of the calls, so what gives nothing for a record it has seen already belongs behind them. Under
+        ``exactly_once_v2`` every task waits for all calls of its worker before each commit, so that calls should be
+        short, or commits further apart; a worker refuses to start with calls that a transaction does not last for.
 
         A call that has failed after all retries is treated by the policy for processing errors, like any user function
         that raises. When a worker stops or its tasks may move, it waits for calls, at most half of

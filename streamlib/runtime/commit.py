@@ -152,6 +152,9 @@ async def apply(tasks: Iterable[Task], clock: Clock) -> None:
 class Purger:
     """Deletes repartition records that every task has committed: nobody else may read those topics.
 
+    They stay for one interval more. At least once, nothing fences the commit of a worker that has lost its tasks:
+    coming late it may take the group's offset back, and what lies behind it must still be there.
+
     Args:
         admin: Deletes records.
         repartition_topics: Their names on the broker.
@@ -164,6 +167,7 @@ class Purger:
         self._interval = interval_ms / 1000
         self._clock = clock
         self._before: dict[TopicPartition, int] = {}
+        self._ripe: dict[TopicPartition, int] = {}
         self._last = clock.monotonic()
 
     def committed(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
@@ -172,12 +176,14 @@ class Purger:
 
     def due(self) -> bool:
         """Whether there is something to purge and the interval has passed."""
-        return bool(self._before) and self._clock.monotonic() - self._last >= self._interval
+        return bool(self._before or self._ripe) and self._clock.monotonic() - self._last >= self._interval
 
     async def purge(self) -> None:
         """Delete; a failure is only logged, since the next purge deletes the same and more."""
-        before, self._before = self._before, {}
+        before, self._ripe, self._before = self._ripe, self._before, {}
         self._last = self._clock.monotonic()
+        if not before:
+            return
         try:
             await self._admin.delete_records(before)
         except Exception as error:  # an optional clean-up must not stop a worker

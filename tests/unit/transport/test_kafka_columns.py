@@ -27,13 +27,14 @@ def batch_bytes(base_offset: int, rows: Sequence[tuple[bytes | None, list[Any]]]
     return base_offset.to_bytes(BASE_OFFSET_BYTES, "big") + bytes(builder.build())[BASE_OFFSET_BYTES:]
 
 
-def reader(data: bytes, start: int) -> tuple[ColumnReader, Any]:
+def reader(data: bytes, start: int) -> tuple[Any, Any]:
     assignment = Assignment([TP])
     state = assignment.state_value(TP)
     state.seek(start)
     records = PartitionRecords(TP, MemoryRecords(data), [], start, None, None, True, 0)
     result = FetchResult(TP, assignment=assignment, partition_records=records, backoff=0)
-    return ColumnReader(result), state
+    result.getall = ColumnReader(result).getall
+    return result, state
 
 
 async def test_headers_column_has_gaps_filled_when_few_records_have_any() -> None:
