@@ -160,9 +160,7 @@ class Worker:
             try:
                 async with asyncio.timeout(self._config.rebalance_timeout_ms / 2000):
                     await self._settle(self._config.rebalance_timeout_ms / 4000)
-                if self._config.exactly_once and any(task.dirty for task in self.manager.running()):
-                    # Some calls have not ended. The transaction has rows of tasks that may leave: nothing of it counts.
-                    self._drop_work()
+                self._drop_unfinished()
             except Exception as error:  # must not raise into the group's machinery; the work is done again
                 log.warning("could not commit before a rebalance, uncommitted work is dropped: %s", error)
                 self._drop_work()
@@ -260,6 +258,7 @@ class Worker:
         try:
             async with self._lock:
                 await self._settle(self._config.shutdown_timeout_ms / 2000)
+                self._drop_unfinished()
                 await apply(self.manager.having(TaskState.RUNNING, TaskState.SUSPENDED), self._clock)
         except (BrokerUnavailableError, DeliveryError, CommitError, RetryLaterError) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
@@ -428,6 +427,15 @@ class Worker:
             background = asyncio.ensure_future(self._purger.purge())
             self._background.add(background)
             background.add_done_callback(self._background.discard)
+
+    def _drop_unfinished(self) -> None:
+        """Exactly once, when calls have outlasted a last commit, nothing of the transaction counts.
+
+        It has rows of tasks that leave, and those in the stores must not reach the engines.
+        """
+        if self._config.exactly_once and any(task.dirty for task in self.manager.running()):
+            log.info("asynchronous calls have not ended: work since the last commit will be done again")
+            self._drop_work()
 
     def _drop_work(self) -> None:
         """Back to the last commit: what was processed since then is done again."""

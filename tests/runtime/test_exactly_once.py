@@ -240,6 +240,32 @@ async def test_calls_under_way_at_a_rebalance_leave_nothing_of_their_transaction
     assert written == sorted((f"k{n}".encode(), b"slow!" if n == 3 else b"quick!") for n in range(20))
 
 
+async def test_calls_that_outlast_a_stop_leave_nothing_in_the_stores_above_them(app: Application) -> None:
+    gate = asyncio.Event()
+
+    async def call(value: str) -> str:
+        if not gate.is_set():
+            await gate.wait()
+        return f"{value}!"
+
+    builder = StreamsBuilder("calls")
+    counted = builder.stream("in", **TEXT).group_by_key().count(store="counts").to_stream()
+    counted.map_values(str, value_serde=serdes.STRING).map_values_async(call).to("out")
+    topology = builder.build()
+    await app.create(1, "in", "out")
+    await app.produce("in", [("a", "x", n) for n in range(10)])
+    settings = {"commit_interval_ms": 20, "statestore_cache_max_bytes": 0}
+    async with app.streams(topology, shutdown_timeout_ms=400, **settings) as streams:
+        async with asyncio.timeout(20):
+            while streams.metrics.total("records_processed_total") < 10:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)  # the changelog has the rows, in a transaction that is not committed
+    assert await app.read("out") == []
+    gate.set()
+    await app.run(topology, "in", **settings)
+    assert [value for _, value, _ in await app.read("out")] == [b"%d!" % n for n in range(1, 11)]
+
+
 async def test_what_an_aborted_transaction_leaves_in_an_input_is_stepped_over(app: Application) -> None:
     await app.create(1, "in", "out")
     async with app.opened() as transport:
