@@ -158,9 +158,12 @@ def _acknowledgements_not_awaited() -> Any:
 
 def _work_kept_over_rebalances() -> Any:
     async def settle(self: Worker, seconds: float) -> None:
-        """Neither commits nor drops."""
+        """Commits nothing."""
 
-    return changed(Worker, _settle=settle)
+    def drop_unfinished(self: Worker) -> None:
+        """Drops nothing."""
+
+    return changed(Worker, _settle=settle, _drop_unfinished=drop_unfinished)
 
 
 def _work_kept_when_expelled() -> Any:
