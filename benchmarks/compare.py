@@ -23,7 +23,7 @@ from benchmarks.generate import Dataset
 from benchmarks.measure import Input, Outcome, Run
 from benchmarks.report import line, table, write_json
 from benchmarks.systems import PEERS, make_system
-from benchmarks.systems.base import ALL_WORKLOADS, EXACTLY_ONCE, EXACTLY_ONCE_WORKLOADS, Job, System
+from benchmarks.systems.base import ALL_WORKLOADS, EXACTLY_ONCE_WORKLOADS, Job, System
 
 WORKLOADS = (*ALL_WORKLOADS, *EXACTLY_ONCE_WORKLOADS, "consume-produce")
 CAPS = {"quix": 300_000, "faust": 50_000}
@@ -56,14 +56,8 @@ class Comparison:
         self, cluster: Cluster, system: System, workload: str, source: Input, number: int, folder: Path
     ) -> None:
         application_id = f"bench-{system.name}-{uuid.uuid4().hex[:8]}"
-        job = Job(
-            workload.removesuffix(EXACTLY_ONCE),
-            application_id,
-            cluster.address,
-            self.options.partitions,
-            folder / application_id,
-            workload.endswith(EXACTLY_ONCE),
-        )
+        place = folder / application_id
+        job = Job.labelled(workload, application_id, cluster.address, self.options.partitions, place)
         job.folder.mkdir()
         records = min(self.options.records, self.options.cap.get(system.name, self.options.records))
         try:

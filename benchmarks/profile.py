@@ -16,7 +16,7 @@ from benchmarks.broker import Cluster, make_broker
 from benchmarks.generate import Dataset
 from benchmarks.measure import Input, Outcome, Run
 from benchmarks.report import line
-from benchmarks.systems.base import ALL_WORKLOADS, EXACTLY_ONCE, EXACTLY_ONCE_WORKLOADS, Job
+from benchmarks.systems.base import ALL_WORKLOADS, EXACTLY_ONCE_WORKLOADS, Job
 from benchmarks.systems.streamlib import Streamlib
 
 
@@ -32,8 +32,7 @@ class ProfiledStreamlib(Streamlib):
 
 
 async def _run(options: argparse.Namespace, broker: str, folder: Path, stats: Path) -> Outcome:
-    workload, exactly_once = options.workload.removesuffix(EXACTLY_ONCE), options.workload.endswith(EXACTLY_ONCE)
-    job = Job(workload, "bench-profile", broker, options.partitions, folder / "job", exactly_once)
+    job = Job.labelled(options.workload, "bench-profile", broker, options.partitions, folder / "job")
     job.folder.mkdir()
     data = Dataset(options.records, keys=options.keys, partitions=options.partitions, seed=1)
     async with Cluster(broker, options.partitions) as cluster:

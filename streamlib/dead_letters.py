@@ -8,7 +8,7 @@ import traceback
 from dataclasses import dataclass
 
 from streamlib.error_policies import ErrorContext
-from streamlib.record import Headers
+from streamlib.record import FetchedBatch, Headers
 
 PREFIX = "__streams.errors."
 EXCEPTION, MESSAGE, STACKTRACE = f"{PREFIX}exception", f"{PREFIX}message", f"{PREFIX}stacktrace"
@@ -88,6 +88,12 @@ def failed_record(key: bytes | None, value: bytes | None, timestamp: int, header
         _number(told, OFFSET),
         told.get(NODE),
     )
+
+
+def failed_record_at(batch: FetchedBatch, row: int) -> FailedRecord:
+    """A row of what was read of a dead letter topic."""
+    headers = () if batch.headers is None else batch.headers[row]
+    return failed_record(batch.keys[row], batch.values[row], batch.timestamps[row], headers)
 
 
 def _tells(name: str) -> bool:

@@ -33,6 +33,12 @@ class Job:
     folder: Path
     exactly_once: bool = False
 
+    @classmethod
+    def labelled(cls, label: str, application_id: str, broker: str, partitions: int, folder: Path) -> "Job":
+        """The job of a workload as the command line names it."""
+        exactly_once = label.endswith(EXACTLY_ONCE)
+        return cls(label.removesuffix(EXACTLY_ONCE), application_id, broker, partitions, folder, exactly_once)
+
     @property
     def label(self) -> str:
         """The workload as the command line and the results name it."""

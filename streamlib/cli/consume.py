@@ -1,6 +1,7 @@
 """``streamlib consume TOPIC``: records to JSON lines. Next: `topics`, which tells what there is to read."""
 
-from collections.abc import Callable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -87,6 +88,26 @@ async def print_records(
     max_records: int | None,
 ) -> None:
     """Print what follows ``starts`` up to ``ends``, or without end; at most ``max_records``."""
+    async for tp, batch, rows in batches(consumer, starts, ends, max_records, POLL_RECORDS):
+        printer.show(tp, batch, rows)
+
+
+async def batches(
+    consumer: "Consumer",
+    starts: "Mapping[TopicPartition, int]",
+    ends: "Mapping[TopicPartition, int] | None",
+    max_records: int | None,
+    poll_records: int,
+) -> "AsyncIterator[tuple[TopicPartition, FetchedBatch, int]]":
+    """What follows ``starts`` up to ``ends``, or without end; with how many rows of each batch to take.
+
+    Args:
+        consumer: Told to read from ``starts``.
+        starts: Where it begins.
+        ends: Where it ends; None for never.
+        max_records: The most to take; None for no limit.
+        poll_records: The most to take at a time.
+    """
 
     def unfinished(tp: "TopicPartition") -> bool:
         position = consumer.position(tp)
@@ -97,11 +118,14 @@ async def print_records(
         wanted = [tp for tp in starts if unfinished(tp)]
         if not wanted:
             return
-        limit = POLL_RECORDS if left is None else min(left, POLL_RECORDS)
-        batches = await consumer.poll(wanted, max_records=limit, timeout_ms=POLL_MS)
-        for tp, batch in batches.items():
-            printed = printer.show(tp, batch, None if ends is None else ends[tp])
-            left = None if left is None else left - printed
+        limit = poll_records if left is None else min(left, poll_records)
+        for tp, batch in (await consumer.poll(wanted, max_records=limit, timeout_ms=POLL_MS)).items():
+            rows = len(batch) if ends is None else bisect_left(batch.offsets, ends[tp])
+            if left is not None:
+                rows = min(rows, left)
+                left -= rows
+            if rows:
+                yield tp, batch, rows
 
 
 class Printer:
@@ -114,8 +138,8 @@ class Printer:
     def __init__(self, document: "Callable[[TopicPartition, FetchedBatch, int], Any]") -> None:
         self._document = document
 
-    def show(self, tp: "TopicPartition", batch: "FetchedBatch", end: int | None) -> int:
-        """Print the rows below ``end``; how many there were.
+    def show(self, tp: "TopicPartition", batch: "FetchedBatch", rows: int) -> None:
+        """Print the first so many rows.
 
         Raises:
             DeserializationError: A key or value has another format; rows before it are printed.
@@ -123,19 +147,16 @@ class Printer:
         """
         lines: list[bytes] = []
         try:
-            lines.extend(self._lines(tp, batch, end))
+            lines.extend(self._lines(tp, batch, rows))
         finally:
             if lines:
                 emit(b"".join(lines))
-        return len(lines)
 
-    def _lines(self, tp: "TopicPartition", batch: "FetchedBatch", end: int | None) -> Iterator[bytes]:
+    def _lines(self, tp: "TopicPartition", batch: "FetchedBatch", rows: int) -> Iterator[bytes]:
         import msgspec
 
         encode = msgspec.json.Encoder().encode
-        for row, offset in enumerate(batch.offsets):
-            if end is not None and offset >= end:
-                return
+        for row in range(rows):
             yield encode(self._document(tp, batch, row)) + b"\n"
 
 

@@ -149,10 +149,9 @@ async def replay(
 
 def letter_document(tp: "TopicPartition", batch: "FetchedBatch", row: int, *, stacktrace: bool) -> dict[str, Any]:
     """A dead letter as JSON."""
-    from streamlib.dead_letters import failed_record
+    from streamlib.dead_letters import failed_record_at
 
-    headers = () if batch.headers is None else batch.headers[row]
-    letter = failed_record(batch.keys[row], batch.values[row], batch.timestamps[row], headers)
+    letter = failed_record_at(batch, row)
     error = {name: getattr(letter, name) for name in ("exception", "message", "topic", "partition", "offset", "node")}
     return {
         "topic": tp.topic,

@@ -5,13 +5,12 @@ Source: KIP-98, KIP-447; the group's generation keeps two replays of one topic a
 
 import asyncio
 import sys
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from streamlib.cli.consume import as_text
+from streamlib.cli.consume import as_text, batches
 from streamlib.cli.output import emit
-from streamlib.dead_letters import FailedRecord, failed_record
+from streamlib.dead_letters import FailedRecord, failed_record_at
 from streamlib.errors import ConfigError, MissingTopicError, ProcessingError, TransportError
 from streamlib.record import FetchedBatch, RecordBatch, TopicPartition
 from streamlib.transport.base import (
@@ -110,7 +109,8 @@ class Replay:
             starts = await self._starts(tps)
             for tp, offset in starts.items():
                 consumer.seek(tp, offset)
-            return await self._write(consumer, producer, group, await self._admin.end_offsets(tps), limit)
+            left = batches(consumer, starts, await self._admin.end_offsets(tps), limit, POLL_RECORDS)
+            return await self._write(left, producer, group)
         finally:
             await producer.close()
             await consumer.close()
@@ -122,13 +122,14 @@ class Replay:
         consumer = self._transport.consumer()
         await consumer.start()
         try:
-            consumer.assign(await self._starts(tps))
+            starts = await self._starts(tps)
+            consumer.assign(starts)
             ends = await self._admin.end_offsets(tps)
-            async for tp, batch, rows in _rows(consumer, ends, limit):
+            async for tp, batch, rows in batches(consumer, starts, ends, limit, POLL_RECORDS):
                 for row, record in self._fixed(tp, batch, rows):
                     document: dict[str, Any] = {"partition": tp.partition, "offset": batch.offsets[row], "to": None}
                     if record is not None:
-                        to = await self._place(record, _letter(batch, row), tp, batch.offsets[row])
+                        to = await self._place(record, failed_record_at(batch, row), tp, batch.offsets[row])
                         parts = {"key": as_text(record.key), "value": as_text(record.value)}
                         document |= {"to": to.topic, "to_partition": to.partition, **parts}
                     emit(msgspec.json.encode(document) + b"\n")
@@ -149,20 +150,18 @@ class Replay:
 
     async def _write(
         self,
-        consumer: Consumer,
+        left: AsyncIterator[tuple[TopicPartition, FetchedBatch, int]],
         producer: Producer,
         group: GroupMetadata,
-        ends: Mapping[TopicPartition, int],
-        limit: int | None,
     ) -> tuple[int, int]:
         written = left_out = 0
-        async for tp, batch, rows in _rows(consumer, ends, limit):
+        async for tp, batch, rows in left:
             columns: dict[TopicPartition, RecordBatch] = {}
             for row, record in self._fixed(tp, batch, rows):
                 if record is None:
                     left_out += 1
                     continue
-                to = await self._place(record, _letter(batch, row), tp, batch.offsets[row])
+                to = await self._place(record, failed_record_at(batch, row), tp, batch.offsets[row])
                 column = columns.setdefault(to, RecordBatch([], [], [], headers=[]))
                 column.keys.append(record.key)
                 column.values.append(record.value)
@@ -181,7 +180,7 @@ class Replay:
     def _fixed(self, tp: TopicPartition, batch: FetchedBatch, rows: int) -> Iterator[tuple[int, FailedRecord | None]]:
         """The first so many rows, each as it is to be written; None to leave it out."""
         for row in range(rows):
-            letter = _letter(batch, row)
+            letter = failed_record_at(batch, row)
             record: FailedRecord | None = letter
             if self._fix is not None:
                 where = f"topic={tp.topic} partition={tp.partition} offset={batch.offsets[row]}"
@@ -220,27 +219,3 @@ class Replay:
         if topic == letter.topic and record.key == letter.key and letter.partition is not None:
             return TopicPartition(topic, letter.partition % count)
         return TopicPartition(topic, self._by_key.partitions(topic, [record.key], count)[0])
-
-
-def _letter(batch: FetchedBatch, row: int) -> FailedRecord:
-    headers = () if batch.headers is None else batch.headers[row]
-    return failed_record(batch.keys[row], batch.values[row], batch.timestamps[row], headers)
-
-
-async def _rows(
-    consumer: Consumer, ends: Mapping[TopicPartition, int], limit: int | None
-) -> AsyncIterator[tuple[TopicPartition, FetchedBatch, int]]:
-    """Batches below ``ends``, with how many of their rows to take."""
-    left = limit
-    while left != 0:
-        wanted = [tp for tp, end in ends.items() if (consumer.position(tp) or 0) < end]
-        if not wanted:
-            return
-        records = POLL_RECORDS if left is None else min(left, POLL_RECORDS)
-        for tp, batch in (await consumer.poll(wanted, max_records=records, timeout_ms=POLL_MS)).items():
-            rows = bisect_left(batch.offsets, ends[tp])
-            if left is not None:
-                rows = min(rows, left)
-                left -= rows
-            if rows:
-                yield tp, batch, rows

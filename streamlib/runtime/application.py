@@ -109,7 +109,7 @@ async def _open(
     existing = await admin.partition_counts(None)
     await check.check(admin, existing)
     await remembered.check(resolved(topology, existing, application_id), admin, existing)
-    reading = await _prepare_topics(topology, config, transport, admin)
+    reading = await _prepare_topics(topology, config, transport, admin, existing)
     topology, counts = reading.topology, reading.counts
     directory, space = _state_directory(stack, topology, config, clock, metrics)
     check.keep()
@@ -195,9 +195,10 @@ def _state_directory(
     return directory, space
 
 
-async def _prepare_topics(topology: Topology, config: StreamsConfig, transport: Transport, admin: Admin) -> Reading:
+async def _prepare_topics(
+    topology: Topology, config: StreamsConfig, transport: Transport, admin: Admin, existing: dict[str, int]
+) -> Reading:
     """The plan with its source topics and their partition counts; internal topics exist afterwards."""
-    existing = await admin.partition_counts(None)
     if transport.max_workers is not None:
         existing = await _create_embedded(resolved(topology, existing, config.application_id), config, admin, existing)
     topology = resolved(topology, existing, config.application_id)

@@ -10,7 +10,6 @@ Source: StoreChangelogReader. Next: `worker`, which takes the finished tasks.
 
 import asyncio
 import logging
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -219,11 +218,7 @@ class Restorer:
     async def _take(self, batch: FetchedBatch, changelog: _Changelog) -> None:
         """Apply records of a changelog."""
         stores = changelog.task.stores
-        count = len(batch)
-        if batch.next_offset > changelog.end:
-            count = bisect_left(batch.offsets, changelog.end)
-        stores.restore(changelog.store, batch.keys[:count], batch.values[:count], batch.timestamps[:count])
-        changelog.next_offset = min(batch.next_offset, changelog.end)
+        changelog.next_offset = stores.restore_up_to(changelog.store, batch, changelog.end)
         reached("mid-restore")
         if stores.stores[changelog.store].pending_rows >= APPLY_ROWS:
             await self._apply(changelog)

@@ -11,7 +11,6 @@ Source: StandbyTask, StoreChangelogReader, KIP-441. Next: `restore`, which compl
 
 import asyncio
 import logging
-from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -232,10 +231,7 @@ class Standbys:
         copy, store = self._of[tp]
         if self.tasks.get(copy.task_id) is not copy:  # it was given away during the poll
             return
-        limit = self._limits.get(tp, batch.next_offset)
-        count = len(batch) if batch.next_offset <= limit else bisect_left(batch.offsets, limit)
-        copy.stores.restore(store, batch.keys[:count], batch.values[:count], batch.timestamps[:count])
-        offset = min(batch.next_offset, limit)
+        offset = copy.stores.restore_up_to(store, batch, self._limits.get(tp, batch.next_offset))
         for _ in copy.stores.apply_restored(store, offset):
             await self._clock.sleep(0)
         copy.next_offsets[tp] = offset

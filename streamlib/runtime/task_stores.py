@@ -4,10 +4,11 @@ Next: `restore`, which fills them from the changelogs; `commit`, which applies t
 """
 
 import logging
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from streamlib.errors import StateCorruptedError
-from streamlib.record import TopicPartition
+from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.serdes.base import AnySerde
 from streamlib.state.base import Engine, PendingLog, StateStore
 from streamlib.state.directory import StateDirectory
@@ -131,6 +132,12 @@ class TaskStores:
             keys, values = [keys[row] for row in rows], [values[row] for row in rows]
             timestamps = [timestamps[row] for row in rows]
         self.stores[store].restore(keys, values, timestamps)  # type: ignore[arg-type]
+
+    def restore_up_to(self, store: str, batch: FetchedBatch, end: int) -> int:
+        """Apply those records of a changelog that lie before ``end``; gives the offset up to which that leads."""
+        count = len(batch) if batch.next_offset <= end else bisect_left(batch.offsets, end)
+        self.restore(store, batch.keys[:count], batch.values[:count], batch.timestamps[:count])
+        return min(batch.next_offset, end)
 
     def apply_restored(self, store: str, offset: int) -> Iterator[int]:
         """Write restored rows of one store, with the changelog offset they lead up to."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamlib.testing.kafka_broker import KafkaBroker
-from tests.integration.counting import Counting, until
+from tests.integration.counting import Counting, Worker, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -60,6 +60,16 @@ async def test_a_worker_waits_for_its_broker_and_then_counts(app: Counting, brok
     assert await worker.stopped() == 0
 
 
+async def outlasted(broker: KafkaBroker, worker: Worker) -> None:
+    """Take the broker away for a while, which the worker must survive."""
+    await asyncio.to_thread(broker.stop)
+    try:
+        await asyncio.sleep(OUTAGE_SECONDS)
+        assert worker.process.poll() is None
+    finally:
+        await asyncio.to_thread(broker.start)
+
+
 async def test_counting_goes_on_by_itself_when_the_broker_was_away_under_load(
     app: Counting, broker: KafkaBroker
 ) -> None:
@@ -69,12 +79,7 @@ async def test_counting_goes_on_by_itself_when_the_broker_was_away_under_load(
         await until(lambda: len(worker.tasks()) == 8, 30, worker)
         await asyncio.sleep(3)
         before = len(worker.text.splitlines())
-        await asyncio.to_thread(broker.stop)
-        try:
-            await asyncio.sleep(OUTAGE_SECONDS)
-            assert worker.process.poll() is None
-        finally:
-            await asyncio.to_thread(broker.start)
+        await outlasted(broker, worker)
         await asyncio.sleep(2)
     await app.drained(20)
     lines = worker.text.splitlines()[before:]
@@ -130,12 +135,7 @@ async def test_every_record_counts_exactly_once_when_the_broker_was_away_for_lon
     async with app.load(1_000):
         await until(lambda: len(worker.tasks()) == 4, 30, worker)
         await asyncio.sleep(2)
-        await asyncio.to_thread(broker.stop)
-        try:
-            await asyncio.sleep(OUTAGE_SECONDS)
-            assert worker.process.poll() is None
-        finally:
-            await asyncio.to_thread(broker.start)
+        await outlasted(broker, worker)
         await asyncio.sleep(2)
     await app.exact()
     assert await worker.stopped() == 0

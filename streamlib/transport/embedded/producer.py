@@ -226,9 +226,7 @@ class EmbeddedProducer:
             raise
         except TransportError as error:
             self._failure = error
-            raise (RecordRefusedError if isinstance(error, RecordRefusedError) else DeliveryError)(
-                str(error)
-            ) from error
+            raise _failure(error, str(error)) from error
         except asyncio.CancelledError as error:
             # The job goes on in its thread, and nobody will hear how it ended.
             self._failure = error
@@ -243,8 +241,12 @@ class EmbeddedProducer:
         if self._failure is not None:
             what = str(self._failure) or "a write was interrupted"
             msg = f"an earlier delivery failed ({what}): kill this producer and make a new one"
-            refused = isinstance(self._failure, RecordRefusedError)
-            raise (RecordRefusedError if refused else DeliveryError)(msg) from self._failure
+            raise _failure(self._failure, msg) from self._failure
         if self._dead:
             msg = "the producer was closed: make a new one"
             raise DeliveryError(msg)
+
+
+def _failure(error: BaseException, msg: str) -> DeliveryError:
+    """What callers are told: a refused record is refused again, all else may be tried with another producer."""
+    return (RecordRefusedError if isinstance(error, RecordRefusedError) else DeliveryError)(msg)

@@ -465,21 +465,26 @@ class KafkaProducer:
             error = task.exception() if task.done() and not task.cancelled() else TimeoutError("no answer in time")
         assert error is not None
         told = translate(error, f"transactional_id={self._transactional_id}: {doing}", self._client.caller, "Write")
-        lasting = isinstance(told, AuthorizationError | RecordRefusedError)
+        failure = _failure(told)
         if not isinstance(error, CommitError):
-            self._fail(told if lasting else DeliveryError(str(told)))
-        raise told if lasting or isinstance(told, CommitError) else DeliveryError(str(told)) from error
+            self._fail(failure)
+        raise (told if isinstance(told, CommitError) else failure) from error
 
 
 def _lost(tp: TopicPartition, rows: int, size: int, error: BaseException, caller: Caller) -> StreamlibError:
-    """What became of a batch: a `DeliveryError`, unless writing it again is no use either."""
+    """What became of a batch."""
     if isinstance(error, TopicAuthorizationFailedError) and not error.args:
         error = TopicAuthorizationFailedError(tp.topic)  # of the broker's answer aiokafka keeps the code only
     doing = f"topic={tp.topic} partition={tp.partition}: {rows} records ({size} bytes) were not written"
     told = translate(error, doing, caller, "Write")
-    lost = told if isinstance(told, AuthorizationError | RecordRefusedError) else DeliveryError(str(told))
+    lost = _failure(told)
     lost.__cause__ = error
     return lost
+
+
+def _failure(told: StreamlibError) -> StreamlibError:
+    """A `DeliveryError`, after which another producer may do better, unless no other could."""
+    return told if isinstance(told, AuthorizationError | RecordRefusedError) else DeliveryError(str(told))
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
