@@ -24,7 +24,7 @@ ERROR_HANDLERS = (
     "processing_exception_handler",
     "production_exception_handler",
 )
-DEFAULTS_BY_GUARANTEE = (("commit_interval_ms", 30_000, 100), ("state_apply_interval_ms", 10_000, 0))
+COMMIT_INTERVALS_MS = {"at_least_once": 30_000, "exactly_once_v2": 100}
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ class StreamsConfig:
             Streams has 10 MiB, for as many entries: a Python object is larger than a Java byte array.
         state_memory_bytes: Memory for RocksDB blocks and memtables, over all stores of this worker.
         state_min_free_bytes: A worker with stores on disk does not start when the file system of `state_dir` has less
-            room, and warns when it has less than twice that. 0: never.
-        state_apply_interval_ms: How long stores on disk may lag behind their changelogs; a crashed worker replays so
-            much. 0 writes them at every commit, which is the default under ``exactly_once_v2``.
+            room, and reads nothing while there is less; it warns when there is less than twice that. 0: never.
         auto_offset_reset: Where to start reading an input topic that has no committed offset: ``earliest``, ``latest``,
             ``by_duration:PT1H`` or a timedelta (at the first record that is not older), or ``none``, which fails.
         replication_factor: Of internal topics; -1 takes the broker's default.
@@ -74,7 +72,8 @@ class StreamsConfig:
         rebalance_timeout_ms: How long the group waits for a member to commit and rejoin.
         stall_timeout_ms: When no record of an input is processed for so long although some wait, the input is fetched
             anew; after the same time again the worker rejoins its group, after the third time it stops with an error.
-            Waiting for a broker that is away does not count. 0: never.
+            Restoring that reads nothing for so long and `transaction_timeout_ms` is mended in the same way. Waiting for
+            a broker that is away does not count. 0: never.
         shutdown_timeout_ms: How long a stopping worker may drain and commit.
         repartition_purge_interval_ms: Time between purges of consumed repartition records.
         windowstore_changelog_additional_retention_ms: Added to the retention of window changelogs.
@@ -109,7 +108,6 @@ class StreamsConfig:
     statestore_cache_max_bytes: int = 64 * 1024 * 1024
     state_memory_bytes: int = 256 * 1024 * 1024
     state_min_free_bytes: int = 64 * 1024 * 1024
-    state_apply_interval_ms: int = BY_GUARANTEE
     auto_offset_reset: str | timedelta = "earliest"
     replication_factor: int = -1
     max_poll_records: int = 2_000
@@ -155,9 +153,8 @@ class StreamsConfig:
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 msg = f'{name}="{getattr(self, name)}" is not known: use {" or ".join(get_args(kind))}'
                 raise ConfigError(msg)
-        for name, at_least_once, exactly_once in DEFAULTS_BY_GUARANTEE:
-            if getattr(self, name) == BY_GUARANTEE:
-                object.__setattr__(self, name, exactly_once if self.exactly_once else at_least_once)
+        if self.commit_interval_ms == BY_GUARANTEE:
+            object.__setattr__(self, "commit_interval_ms", COMMIT_INTERVALS_MS[self.processing_guarantee])
         try:
             offset_reset(self.auto_offset_reset)
         except ValueError as error:

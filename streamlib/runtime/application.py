@@ -150,7 +150,7 @@ async def _open(
     repartition = [topology.physical_topic(name, application_id) for name in topology.repartition_topics]
     purger = Purger(admin, repartition, config.repartition_purge_interval_ms, clock)
     pacing = Pacing(clock, config.loop_budget_ms // 2)  # a flush is followed by sending what was flushed
-    committer = Committer(producer, consumer, clock, config.state_apply_interval_ms, pacing)
+    committer = Committer(producer, consumer, clock, pacing)
     fencing = Fencing(transport, config) if config.exactly_once else None
     worker.connect(consumer, committer, purger, watch, standbys, fencing, companions)
     # The consumer leaves the group first: whatever was not committed is no longer ours to deliver.

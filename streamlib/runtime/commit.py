@@ -11,10 +11,8 @@ coordinator refuses the transaction of a worker whose tasks belong to others; no
 has accepted is whole (KIP-447). When a request fails the outcome may be unknown: nobody guesses. The producer is
 replaced, which ends the transaction one way or the other, the work is dropped, and the committed offsets tell.
 
-The engines lag behind: a task's rows and changelog offsets are applied in one atomic batch, at least once only when
-there are many of them or the last batch was some seconds ago, since keys that change in every commit are then written
-once. An engine is always the fold of what is committed in the changelog up to the offset it holds; a crash replays the
-rest, and closing a task applies it.
+A task's rows and changelog offsets are applied in one atomic batch, so an engine is always the fold of what is
+committed in the changelog up to the offset it holds; a crash between (3) and (4) replays one commit.
 
 Every large step gives the event loop its turn in between. Nothing is processed meanwhile.
 Source: TaskExecutor.commitOffsetsOrTransaction. Next: `worker`, which goes on.
@@ -33,8 +31,6 @@ from streamlib.transport.base import Admin, Consumer, GroupMetadata, OffsetAndMe
 
 log = logging.getLogger(__name__)
 
-APPLY_ROWS = 50_000  # of one task: more would hold memory, and the loop when they are applied
-
 
 class Committer:
     """Commits tasks together.
@@ -43,18 +39,13 @@ class Committer:
         producer: The worker's producer.
         consumer: The group member.
         clock: For yielding to the loop.
-        apply_interval_ms: How long the engines may lag behind the changelogs.
         pacing: How many rows to flush at a time.
     """
 
-    def __init__(
-        self, producer: ProducerHolder, consumer: Consumer, clock: Clock, apply_interval_ms: int, pacing: Pacing
-    ) -> None:
+    def __init__(self, producer: ProducerHolder, consumer: Consumer, clock: Clock, pacing: Pacing) -> None:
         self._producer = producer
         self._consumer = consumer
         self._clock = clock
-        self._apply_interval = apply_interval_ms / 1000
-        self._applied = clock.monotonic()
         self._pacing = pacing
 
     async def commit(
@@ -103,10 +94,7 @@ class Committer:
             await self._commit(offsets, group)
         for task in moved:
             task.committed()
-        overdue = self._clock.monotonic() - self._applied >= self._apply_interval
-        if overdue:
-            self._applied = self._clock.monotonic()
-        await apply((task for task in tasks if overdue or not task.stores.may_lag(APPLY_ROWS)), self._clock)
+        await apply(tasks, self._clock)
         if offsets:
             await self._producer.begin()
         return offsets

@@ -18,7 +18,7 @@ from streamlib.runtime.record_errors import RecordErrors
 from streamlib.runtime.record_queue import RecordQueue
 from streamlib.runtime.task import Task, TaskContext
 from streamlib.runtime.task_stores import TaskStores, open_engine
-from streamlib.state.base import ChangelogWriter, Engine, PendingLog, StateStore
+from streamlib.state.base import ChangelogWriter, PendingLog, StateStore, TaskEngine
 from streamlib.state.custom import CustomEngine, CustomStateStore, FlushedAtCommit
 from streamlib.state.directory import StateDirectory
 from streamlib.state.stores import open_store
@@ -146,7 +146,7 @@ class TaskFactory:
         """
         subtopology = self.subtopology(task_id)
         specs = [self.topology.stores[name] for name in subtopology.stores]
-        by_kind: dict[bool, Engine] = {
+        by_kind: dict[bool, TaskEngine] = {
             persistent: open_engine(self.directory, str(task_id), persistent=persistent)
             for persistent in {spec.persistent for spec in specs}
         }
@@ -155,7 +155,7 @@ class TaskFactory:
         for_users = {store for node in nodes if isinstance(node, USER_CODE) for store in node.stores}
         tables = {getattr(node, "store", None) for node in nodes}  # which have write caches of their own
         logs: list[PendingLog] = []
-        custom: dict[str, Engine] = {}
+        custom: dict[str, TaskEngine] = {}
         changelogs: dict[str, TopicPartition] = {}
         for spec in specs:
             topic = self.topology.changelog_topic(spec.name, self.config.application_id)

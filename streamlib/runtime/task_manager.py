@@ -17,7 +17,6 @@ from streamlib.errors import TaskCorruptedError
 from streamlib.record import TopicPartition
 from streamlib.runtime.assignment import Assignment
 from streamlib.runtime.assignment_codec import TaskData
-from streamlib.runtime.commit import apply
 from streamlib.runtime.fencing import Fencing
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.restore import Positions, Restorer, cancelled
@@ -181,8 +180,6 @@ class TaskManager:
         handed_over: dict[TaskId, TaskStores] = {}
         for task_id in [each for each, task in self.tasks.items() if task.queues.keys() != assigned.tasks.get(each)]:
             task = self.tasks.pop(task_id)
-            if task.state is TaskState.SUSPENDED:
-                await apply([task], self._clock)
             if task_id in assigned.copies:
                 handed_over[task_id] = task.give_up()
             else:

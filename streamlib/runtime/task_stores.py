@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from streamlib.errors import StateCorruptedError
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.serdes.base import AnySerde
-from streamlib.state.base import Engine, PendingLog, StateStore
+from streamlib.state.base import PendingLog, StateStore, TaskEngine
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import set_aside
 
 log = logging.getLogger(__name__)
 
 
-def open_engine(directory: StateDirectory, task_id: str, *, persistent: bool) -> Engine:
+def open_engine(directory: StateDirectory, task_id: str, *, persistent: bool) -> TaskEngine:
     """A task's engine; a corrupt one is set aside, and an empty one takes its place.
 
     Raises:
@@ -44,7 +44,7 @@ class TaskStores:
     def __init__(
         self,
         stores: Mapping[str, StateStore],
-        engines: Mapping[str, Engine],
+        engines: Mapping[str, TaskEngine],
         changelogs: Mapping[str, TopicPartition],
         logs: Collection[PendingLog] = (),
         source_serdes: Mapping[str, tuple[AnySerde, AnySerde]] | None = None,
@@ -56,8 +56,7 @@ class TaskStores:
         self._engine_of = dict(engines)
         self._acknowledged: dict[str, int] = {}
         self._told_expired: dict[str, int] = dict.fromkeys(stores, 0)
-        self._engines: list[Engine] = list({id(engine): engine for engine in engines.values()}.values())
-        self._unlogged = not self.stores.keys() <= self.changelogs.keys()
+        self._engines: list[TaskEngine] = list({id(engine): engine for engine in engines.values()}.values())
 
     def log(self, *, commit: bool = False) -> None:
         """Log what user code has written, once for each run of records and before each commit."""
@@ -68,10 +67,6 @@ class TaskStores:
     def pending_rows(self) -> int:
         """Rows that the engines do not have yet."""
         return sum(store.pending_rows for store in self.stores.values())
-
-    def may_lag(self, rows: int) -> bool:
-        """Whether engines may go on without what was committed: up to ``rows``, and only what changelogs bring back."""
-        return self.pending_rows < rows and not (self._unlogged and self.pending_rows)
 
     def take_expired(self) -> dict[str, int]:
         """For each store, rows that came too late to be kept, since the last call; only stores that have some."""
@@ -115,7 +110,7 @@ class TaskStores:
             writes = {table: rows for name in mine for table, rows in self.stores[name].pending().items()}
             held = {name: offsets[name] for name in mine if name in offsets}
             if writes or held:
-                yield from engine.write_chunks(writes, held)
+                yield from engine.log(writes, held)
             for name in mine:
                 self.stores[name].applied()
 

@@ -30,7 +30,7 @@ from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.assignment import Assignment
 from streamlib.runtime.assignment_codec import DecisionData
-from streamlib.runtime.commit import Committer, Purger, apply
+from streamlib.runtime.commit import Committer, Purger
 from streamlib.runtime.failpoints import reached
 from streamlib.runtime.fencing import Fencing
 from streamlib.runtime.health import Vitals
@@ -43,7 +43,6 @@ from streamlib.runtime.standby import Standbys
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_manager import TaskManager
-from streamlib.runtime.task_state import TaskState
 from streamlib.runtime.topic_watch import TopicWatch
 from streamlib.transport.base import Consumer, GroupMetadata, Transport
 
@@ -259,7 +258,6 @@ class Worker:
             async with self._lock:
                 await self._settle(self._config.shutdown_timeout_ms / 2000)
                 self._drop_unfinished()
-                await apply(self.manager.having(TaskState.RUNNING, TaskState.SUSPENDED), self._clock)
         except (BrokerUnavailableError, DeliveryError, CommitError, RetryLaterError) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
 

@@ -72,6 +72,13 @@ class Engine(Protocol):
         """Close and delete everything."""
 
 
+class TaskEngine(Engine, Protocol):
+    """An engine that takes commits: rows of which many are soon written again."""
+
+    def log(self, writes: TableWrites, offsets: Mapping[str, int]) -> Iterator[int]:
+        """As `write_chunks`, but rows may wait on their way to their tables, where they are neither lost nor unseen."""
+
+
 class ChangelogWriter(Protocol):
     """Where a store logs its updates; implemented by the runtime on top of a producer."""
 

@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from streamlib.errors import StateDirLockedError, StateStoreError
-from streamlib.state.base import Engine
+from streamlib.state.base import TaskEngine
+from streamlib.state.logged import LoggedEngine
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.rocksdb import RocksEngine, RocksMemory
 
@@ -84,7 +85,7 @@ class StateDirectory:
         """Tasks that have a directory here, sorted."""
         return sorted(entry.name for entry in self.path.iterdir() if _TASK_ID.fullmatch(entry.name) and entry.is_dir())
 
-    def open_engine(self, task_id: str, persistent: bool) -> Engine:
+    def open_engine(self, task_id: str, persistent: bool) -> TaskEngine:
         """The engine for a task's persistent stores, or for those in memory.
 
         Raises:
@@ -95,7 +96,7 @@ class StateDirectory:
             return MemoryEngine()
         path = self.task_path(task_id)
         _make_private(path)
-        return RocksEngine.open(path, self._memory)
+        return LoggedEngine(RocksEngine.open(path, self._memory))
 
     def remove_unowned(self, owned: Collection[str], unused_since_ms: int) -> list[str]:
         """Delete the directories of tasks that are not ``owned`` and did not change since; gives their ids.

@@ -88,6 +88,10 @@ class MemoryEngine:
         self.write(writes, offsets)
         yield sum(map(len, writes.values()))
 
+    def log(self, writes: TableWrites, offsets: Mapping[str, int]) -> Iterator[int]:
+        """The same."""
+        return self.write_chunks(writes, offsets)
+
     def offsets(self) -> dict[str, int]:
         """Store name to the next changelog offset to apply."""
         return dict(self._offsets)

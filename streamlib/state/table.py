@@ -9,7 +9,7 @@ from itertools import islice, repeat
 from typing import Any, Final
 
 from streamlib.state.base import Engine
-from streamlib.state.sorted_keys import Rows, SortedKeys
+from streamlib.state.sorted_keys import Rows, SortedKeys, merged
 
 MISSING: Final[Any] = object()
 """Stands for a row about which a layer knows nothing; None is a deleted row."""
@@ -152,7 +152,7 @@ class StateTable:
         if not self._exists:
             return iter([(key, row) for key in keys if (row := recent[key]) is not None])
         stored = self._engine.scan(self.name, start, end, reverse=reverse)
-        return _merged([(key, recent[key]) for key in keys], stored, reverse=reverse) if keys else stored
+        return merged([(key, recent[key]) for key in keys], stored, reverse=reverse) if keys else stored
 
     def scan_many(self, ranges: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
         """Rows of several short ranges ``start <= key < end``, each in key order."""
@@ -188,26 +188,3 @@ class StateTable:
     def pending_rows(self) -> int:
         """How many rows are not in the engine yet."""
         return len(self.rows) + len(self._sent)
-
-
-def _merged(
-    recent: list[tuple[bytes, bytes | None]], stored: Iterator[tuple[bytes, bytes]], *, reverse: bool
-) -> Iterator[tuple[bytes, bytes]]:
-    """Both inputs in order; of equal keys the recent row wins, and None hides a stored one."""
-    position, count = 0, len(recent)
-    for key, row in stored:
-        hidden = False
-        while position < count and not hidden:
-            recent_key, recent_row = recent[position]
-            if recent_key == key:
-                hidden = True
-            elif (recent_key < key) is reverse:
-                break
-            position += 1
-            if recent_row is not None:
-                yield recent_key, recent_row
-        if not hidden:
-            yield key, row
-    for recent_key, recent_row in recent[position:]:
-        if recent_row is not None:
-            yield recent_key, recent_row

@@ -61,7 +61,7 @@ async def test_guarantee_holds_when_workers_die_at_every_point(
     kafka_broker: str, tmp_path: Path, guarantee: str
 ) -> None:
     points = [point for point in POINTS if guarantee == EXACTLY_ONCE or point not in ONLY_EXACTLY_ONCE]
-    pairs = settings(guarantee, SESSION_MS) | {"state_apply_interval_ms": 200}
+    pairs = settings(guarantee, SESSION_MS)
     load, began, stop = Load(seed=11, records=MANY, start_ms=recently()), time.monotonic(), asyncio.Event()
 
     def allowed() -> int:

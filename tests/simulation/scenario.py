@@ -222,7 +222,6 @@ class Simulation:
             commit_interval_ms=random.choice((30, 100, 300)),
             transaction_timeout_ms=int(TRANSACTION_SECONDS * 1000),
             statestore_cache_max_bytes=random.choice((0, 1_000_000)),
-            state_apply_interval_ms=random.choice((0, 0, 1_000)),
             session_timeout_ms=2_000,
             heartbeat_interval_ms=300,
             rebalance_timeout_ms=3_000,

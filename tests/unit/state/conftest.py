@@ -1,10 +1,11 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from streamlib.record import Headers
-from streamlib.state.base import Engine
+from streamlib.state.base import Engine, TableWrites
+from streamlib.state.logged import LoggedEngine
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.rocksdb import RocksEngine, RocksMemory
 
@@ -61,6 +62,16 @@ def open_rocks(tmp_path: Path, memory: RocksMemory) -> Iterator[Callable[[], Roc
         engine.close()
 
 
-@pytest.fixture(params=["memory", "rocksdb"])
+class CommittedEngine(LoggedEngine):
+    """All rows go through the log."""
+
+    def write(self, writes: TableWrites, offsets: Mapping[str, int]) -> None:
+        for _ in self.log(writes, offsets):
+            pass
+
+
+@pytest.fixture(params=["memory", "rocksdb", "logged"])
 def engine(request: pytest.FixtureRequest, open_rocks: Callable[[], RocksEngine]) -> Engine:
-    return MemoryEngine() if request.param == "memory" else open_rocks()
+    if request.param == "memory":
+        return MemoryEngine()
+    return open_rocks() if request.param == "rocksdb" else CommittedEngine(open_rocks())

@@ -1,0 +1,154 @@
+"""Commits are logged, and their rows go to their tables later; nobody can tell, whatever happens in between."""
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamlib.state import logged
+from streamlib.state.base import TableWrites
+from streamlib.state.logged import LOG, LoggedEngine
+from streamlib.state.rocksdb import CHUNK_ROWS, RocksEngine, RocksMemory
+
+Rows = dict[bytes, bytes | None]
+TABLES = ("a", "b")
+KEYS = [bytes([number]) for number in range(6)]
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["log", "log", "log", "write", "drop", "reopen"]),
+        st.sampled_from(TABLES),
+        st.dictionaries(st.sampled_from(KEYS), st.sampled_from([None, b"", b"row", b"a longer row"]), max_size=4),
+    ),
+    max_size=30,
+)
+
+
+def log(engine: LoggedEngine, writes: TableWrites, offsets: Mapping[str, int] | None = None) -> None:
+    for _ in engine.log(writes, offsets or {}):
+        pass
+
+
+def logged_commits(engine: RocksEngine) -> int:
+    return len(list(engine.scan(LOG, None, None))) if LOG in engine.tables() else 0
+
+
+@pytest.mark.parametrize("max_rows", [2, 50_000])
+@given(steps=STEPS)
+@settings(deadline=None, max_examples=60)
+def test_rows_are_those_of_a_plain_dict_when_commits_drops_and_restarts_mix(
+    tmp_path_factory: pytest.TempPathFactory, memory: RocksMemory, max_rows: int, steps: list[tuple[str, str, Rows]]
+) -> None:
+    path = tmp_path_factory.mktemp("state") / "0_0"
+    model: dict[str, Rows] = {table: {} for table in TABLES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logged, "MAX_ROWS", max_rows)
+        engine = LoggedEngine(RocksEngine.open(path, memory))
+        for number, (step, table, rows) in enumerate(steps):
+            for each in TABLES:
+                engine.create(each)
+            if step == "drop":
+                engine.drop(table)
+                model[table].clear()
+            elif step == "reopen":
+                engine.close()
+                engine = LoggedEngine(RocksEngine.open(path, memory))
+            else:
+                for _ in (engine.write_chunks if step == "write" else engine.log)({table: rows}, {"s": number}):
+                    pass
+                model[table].update(rows)
+                assert engine.offsets() == {"s": number}
+            for each in set(engine.tables()) & set(TABLES):
+                kept = {key: row for key, row in model[each].items() if row is not None}
+                assert engine.get_many(each, KEYS) == [kept.get(key) for key in KEYS]
+                assert list(engine.scan(each, KEYS[1], None)) == sorted(row for row in kept.items() if row[0] > KEYS[0])
+                assert list(engine.scan(each, None, KEYS[4], reverse=True)) == sorted(
+                    (row for row in kept.items() if row[0] < KEYS[4]), reverse=True
+                )
+                ranges = [(KEYS[0], KEYS[2]), (KEYS[3], KEYS[3]), (KEYS[2], KEYS[5])]
+                assert engine.scan_many(each, ranges) == [
+                    sorted(item for item in kept.items() if start <= item[0] < end) for start, end in ranges
+                ]
+        engine.close()
+
+
+def test_rows_go_to_their_tables_and_the_log_is_emptied_when_there_are_many(
+    open_rocks: Callable[[], RocksEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logged, "MAX_ROWS", 3)
+    rocks = open_rocks()
+    engine = LoggedEngine(rocks)
+    engine.create("t")
+    for number in range(10):  # the same key again and again is one row
+        log(engine, {"t": {b"k": bytes([number])}}, {"s": number})
+    assert logged_commits(rocks) == 10
+    assert rocks.get("t", b"k") is None
+    log(engine, {"t": {b"l": b"1", b"m": b"1", b"n": b"1"}}, {"s": 10})
+    assert logged_commits(rocks) == 0
+    assert dict(rocks.scan("t", None, None)) == {b"k": bytes([9]), b"l": b"1", b"m": b"1", b"n": b"1"}
+    assert rocks.offsets() == {"s": 10}
+    assert engine.tables() == ["t"]
+
+
+def test_log_is_emptied_when_it_is_large(
+    open_rocks: Callable[[], RocksEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logged, "MAX_BYTES", 1_000)
+    rocks = open_rocks()
+    engine = LoggedEngine(rocks)
+    engine.create("t")
+    commits = []
+    for _ in range(12):
+        log(engine, {"t": {b"k": bytes(299)}})
+        commits.append(logged_commits(rocks))
+    assert commits == [1, 2, 3, 0] * 3
+
+
+def test_nothing_is_lost_when_rows_were_on_their_way_to_the_tables_at_a_crash(
+    open_rocks: Callable[[], RocksEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logged, "MAX_ROWS", 3 * CHUNK_ROWS)
+    engine = LoggedEngine(open_rocks())
+    engine.create("t")
+    log(engine, {"t": {b"gone": b"1", b"k": b"old"}}, {"s": 1})
+    log(engine, {"t": {b"gone": None, b"k": b"new"}}, {"s": 2})
+    many = {b"%05d" % number: b"1" for number in range(2 * CHUNK_ROWS)}
+    log(engine, {"t": many}, {"s": 3})
+    more = dict.fromkeys(many, b"2") | {b"z%05d" % number: b"2" for number in range(2 * CHUNK_ROWS)}
+    chunks = len(list(islice(engine.log({"t": more}, {"s": 4}), 2)))
+    rocks = open_rocks()
+    assert chunks == 2
+    assert rocks.get("t", b"00000") == b"2", "a chunk had been written"
+    again = LoggedEngine(rocks)
+    assert again.offsets() == {"s": 3}
+    assert again.get_many("t", [b"gone", b"k", b"00000", b"19999"]) == [None, b"new", b"1", b"1"]
+
+
+def test_rows_of_a_table_are_forgotten_when_it_is_gone_and_the_log_is_not(
+    open_rocks: Callable[[], RocksEngine],
+) -> None:
+    engine = LoggedEngine(open_rocks())
+    for table in TABLES:
+        engine.create(table)
+    log(engine, {table: {b"k": b"v"} for table in TABLES})
+    rocks = open_rocks()
+    rocks.drop("a")  # as a power loss may leave it: the manifest is synced, the log of RocksDB is not
+    again = LoggedEngine(rocks)
+    again.create("a")
+    assert [again.get(table, b"k") for table in TABLES] == [None, b"v"]
+
+
+def test_log_of_a_directory_is_read_when_it_is_opened_by_another_process(tmp_path: Path, memory: RocksMemory) -> None:
+    first = LoggedEngine(RocksEngine.open(tmp_path / "0_0", memory))
+    first.create("t")
+    log(first, {"t": {b"k": b"1"}}, {"s": 7})
+    first.close()
+    other = RocksMemory(32 * 1024 * 1024)
+    second = LoggedEngine(RocksEngine.open(tmp_path / "0_0", other))
+    log(second, {"t": {b"l": b"2"}}, {"s": 8})
+    second.close()
+    third = LoggedEngine(RocksEngine.open(tmp_path / "0_0", other))
+    assert (list(third.scan("t", None, None)), third.offsets()) == ([(b"k", b"1"), (b"l", b"2")], {"s": 8})
+    third.close()
