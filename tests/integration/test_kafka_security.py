@@ -5,15 +5,18 @@ import json
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka.conn import OAuthAuthenticator
+from aiokafka.errors import SaslAuthenticationFailed
 
 from streamlib.errors import BrokerUnavailableError, ConfigError
 from streamlib.record import TopicPartition
 from streamlib.testing.kafka_broker import KafkaBroker
 from streamlib.transport.base import TopicSpec
+from streamlib.transport.kafka.client import TokenLogin, TokenProvider
 from streamlib.transport.kafka.transport import KafkaTransport
 from streamlib.transport.security import SecurityConfig
 
@@ -81,44 +84,78 @@ def secured(authority: Authority) -> Iterator[KafkaBroker]:
         yield broker
 
 
-async def token() -> str:
-    """An unsecured JSON web token, as the broker's own test handler takes them."""
-    claims = {"sub": "bob", "iat": time.time(), "exp": time.time() + 600}
+async def token(*, lifetime_s: float = 600) -> str:
+    """An unsecured JSON web token, as the broker's own test handler takes them.
+
+    It does not say when it was issued: the broker cuts its own time to milliseconds, so a token issued in the same
+    millisecond would come from the future, and be refused.
+    """
+    claims = {"sub": "bob", "exp": time.time() + lifetime_s}
     parts = [
         base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "none"}, claims)
     ]
     return ".".join([*parts, ""])
 
 
-def sasl(authority: Authority, mechanism: str, password: str = PASSWORD) -> SecurityConfig:
+class Tokens:
+    """Gives tokens, of which those at some places of the sequence have expired."""
+
+    def __init__(self, *expired: int) -> None:
+        self.expired = expired
+        self.given = 0
+
+    async def __call__(self) -> str:
+        self.given += 1
+        return await token(lifetime_s=-1 if self.given in self.expired else 600)
+
+
+def sasl(
+    authority: Authority,
+    mechanism: str,
+    password: str = PASSWORD,
+    oauth_token: Callable[[], Awaitable[str]] = token,
+) -> SecurityConfig:
     return SecurityConfig(
         protocol="SASL_SSL",
         ca_file=authority.ca,
         sasl_mechanism=mechanism,
         username="bob",
         password=password,
-        oauth_token=token if mechanism == "OAUTHBEARER" else None,
+        oauth_token=oauth_token if mechanism == "OAUTHBEARER" else None,
     )
 
 
-async def write_and_read(transport: KafkaTransport) -> None:
+async def create(transport: KafkaTransport) -> TopicPartition:
     tp = TopicPartition(f"secure-{uuid.uuid4().hex}", 0)
     admin = await transport.admin()
     await admin.create_topics([TopicSpec(tp.topic, 1)])
+    await admin.close()
+    return tp
+
+
+async def write(transport: KafkaTransport, tp: TopicPartition) -> None:
     producer = transport.producer(f"tx-{tp.topic}")
     await producer.start()
     await producer.begin()
     producer.append(tp, [b"k"], [b"v"], [1])
     await producer.commit()
     await producer.close()
+
+
+async def read(transport: KafkaTransport, tp: TopicPartition) -> list[bytes | None]:
     consumer = transport.consumer()
     await consumer.start()
     consumer.assign({tp: 0})
     while not (found := await consumer.poll([tp], max_records=1, timeout_ms=1_000)):
         pass
-    assert found[tp].values == [b"v"]
     await consumer.close()
-    await admin.close()
+    return list(found[tp].values)
+
+
+async def write_and_read(transport: KafkaTransport) -> None:
+    tp = await create(transport)
+    await write(transport, tp)
+    assert await read(transport, tp) == [b"v"]
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER"])
@@ -137,6 +174,42 @@ async def test_start_tells_of_the_password_and_not_which_when_it_is_wrong(secure
     with pytest.raises(ConfigError, match="check the username and the password") as refused:
         await transport.start()
     assert "wr0ng-password" not in str(refused.value) + caplog.text
+
+
+async def test_start_tells_of_the_token_when_it_is_refused(secured, authority):
+    tokens = Tokens(*range(1, 100))
+    transport = KafkaTransport(secured.listener("SECURE"), sasl(authority, "OAUTHBEARER", oauth_token=tokens))
+    with pytest.raises(ConfigError, match=r"invalid_token.*the token, its lifetime"):
+        await transport.start()
+
+
+@pytest.mark.parametrize("expired", [2, 3], ids=["to the broker", "to the coordinator"])
+async def test_a_transaction_goes_on_with_the_next_token_when_one_is_refused(secured, authority, expired):
+    address, tokens = secured.listener("SECURE"), Tokens(expired)
+    plain = KafkaTransport(address, sasl(authority, "PLAIN"))
+    tp = await create(plain)
+    await write(KafkaTransport(address, sasl(authority, "OAUTHBEARER", oauth_token=tokens)), tp)
+    assert tokens.given > 3  # one for finding the cluster, one for each of two connections, one more
+    assert await read(plain, tp) == [b"v"]
+
+
+async def test_a_consumer_may_be_started_again_when_its_first_token_was_refused(secured, authority):
+    address = secured.listener("SECURE")
+    plain = KafkaTransport(address, sasl(authority, "PLAIN"))
+    tp = await create(plain)
+    await write(plain, tp)
+    bearer = KafkaTransport(address, sasl(authority, "OAUTHBEARER", oauth_token=Tokens(1)))
+    with pytest.raises(BrokerUnavailableError, match="invalid_token"):
+        await bearer.consumer().start()
+    assert await read(bearer, tp) == [b"v"]
+
+
+async def test_a_login_fails_when_a_refusal_is_not_followed_by_an_error():
+    login = TokenLogin(OAuthAuthenticator(sasl_oauth_token_provider=TokenProvider(token)))
+    assert await login.step(None) is not None
+    assert await login.step(b'{"status":"invalid_token"}') == (b"\x01", True)
+    with pytest.raises(SaslAuthenticationFailed, match="invalid_token"):
+        await login.step(b"")
 
 
 async def test_start_tells_of_the_authority_when_it_is_not_the_brokers(secured, tmp_path):

@@ -13,8 +13,14 @@ from typing import Any, TypeVar
 
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import CloseReason, create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError
+from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    SaslAuthenticationFailed,
+    StaleMetadata,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streamlib.errors import BrokerUnavailableError, ConfigError
@@ -30,10 +36,12 @@ from streamlib.transport.kafka.translation import Caller, describe, translate
 from streamlib.transport.security import SecurityConfig
 
 logger = logging.getLogger(__name__)
+thinned = logging.getLogger("aiokafka")  # `logs` thins it out: while a broker is away, many attempts a second fail
 Answer = TypeVar("Answer")
 
 SILENT_S = 4.0  # requests that may take longer have connections of their own
 BOOTSTRAP_CONNECTION = ("bootstrap", ConnectionGroup.DEFAULT)
+REASON_HEARD = b"\x01"
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,47 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
     async def token(self) -> str:
         """A fresh token."""
         return await self._oauth_token()
+
+
+class TokenLogin:
+    """The client's part of logging in with a bearer token.
+
+    A broker that refuses a token says why in an answer that bears no error code; the code comes once the client has
+    told that it heard. aiokafka takes that first answer for success, whatever it says, and sends requests: the broker
+    ends the connection, and what it answers (ILLEGAL_SASL_STATE in each field for an error) is told as if a topic or
+    a transaction were to blame, or read as a cluster without brokers.
+
+    Args:
+        login: aiokafka's, which makes the message with the token.
+
+    Source: RFC 7628 section 3.2.3, Kafka's ``OAuthBearerSaslServer`` and ``SaslServerAuthenticator``.
+    """
+
+    def __init__(self, login: Any) -> None:
+        self._login = login
+        self._reason = b""
+
+    async def step(self, answer: bytes | None) -> tuple[bytes, bool] | None:
+        """The next message to the broker, and that it is answered; None once we are logged in.
+
+        Raises:
+            SaslAuthenticationFailed: A broker that refused the token gives no error code after all.
+        """
+        if self._reason:
+            raise SaslAuthenticationFailed(self._reason.decode(errors="replace"))
+        if answer:
+            self._reason = answer
+            return REASON_HEARD, True
+        message: tuple[bytes, bool] | None = await self._login.step(answer)
+        return message
+
+
+class BrokerConnection(AIOKafkaConnection):  # type: ignore[misc]
+    """aiokafka's connection, which fails to connect when the broker refuses its token."""
+
+    def authenticator_oauth(self) -> TokenLogin:
+        """Who logs in with a token."""
+        return TokenLogin(super().authenticator_oauth())
 
 
 def caller_of(connection: Connection) -> Caller:
@@ -150,7 +199,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         """
         host, port, _ = self.hosts[0]
         try:
-            connection = await create_conn(host, port, **self._settings)
+            connection = await self._connect(host, port)
             try:
                 self.cluster.update_metadata(await connection.send(MetadataRequest([])))
                 if not self.cluster.brokers():  # it is kept only until brokers are known
@@ -194,6 +243,48 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         connection = self._conns.get(key)
         if connection is not None:
             connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+
+    async def _connect(self, host: str, port: int, **more: Any) -> BrokerConnection:
+        connection = BrokerConnection(host, port, **self._settings, **more)
+        await connection.connect()
+        return connection
+
+    async def _get_conn(
+        self, node_id: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
+    ) -> BrokerConnection | None:
+        """The connection to a node, made if need be; None when it cannot be, for callers to try again.
+
+        aiokafka's own makes connections of its own class.
+        """
+        key = (node_id, group)
+        if (connection := self._connected(key)) is not None:
+            return connection
+        try:
+            broker = self.cluster.broker_metadata(node_id)
+            if broker is None:
+                msg = f"node {node_id} is not in the metadata"
+                raise StaleMetadata(msg)
+            async with self._get_conn_lock:
+                if (connection := self._connected(key)) is not None:
+                    return connection
+                connection = self._conns[key] = await self._connect(
+                    broker.host,
+                    broker.port,
+                    max_idle_ms=self._connections_max_idle_ms,
+                    on_close=self._on_connection_closed,
+                )
+        except (KafkaError, OSError, TimeoutError) as error:
+            thinned.error("cannot connect to node %s: %s", node_id, describe(error))
+            self.force_metadata_update()
+            return None
+        return connection
+
+    def _connected(self, key: tuple[Any, Any]) -> BrokerConnection | None:
+        connection: BrokerConnection | None = self._conns.get(key)
+        if connection is None or connection.connected():
+            return connection
+        del self._conns[key]
+        return None
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Collection[str]) -> bool:
         """Ask for metadata as aiokafka does, but without leave to create topics that are missing."""
@@ -253,7 +344,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         for host, port, _ in self.hosts if isinstance(failure, KafkaError) else ():
             try:
                 async with asyncio.timeout(START_TIMEOUT_S / 2):
-                    connection = await create_conn(host, port, **self._settings)
+                    connection = await self._connect(host, port)
                 connection.close()
             except (KafkaError, OSError, TimeoutError) as reason:
                 told = translate(reason, f"the Kafka broker at {host}:{port} refuses us")

@@ -48,7 +48,7 @@ _MENDS: dict[type[BaseException], str] = {
     kafka.MessageSizeTooLargeError: "raise the topic's max.message.bytes, or write smaller records",
     kafka.InvalidTimestampError: "see the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms",
     kafka.OffsetMetadataTooLargeError: "raise the broker's offset.metadata.max.bytes",
-    kafka.SaslAuthenticationFailed: "check the username and the password",
+    kafka.SaslAuthenticationFailed: "check the username and the password, or the token, its lifetime and the clocks",
 }
 _GRANTS = {
     29: ("topic", "--topic", ("Describe", "Read", "Write", "Create", "Delete", "DescribeConfigs")),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
@@ -17,18 +18,21 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from streamlib.transport.kafka import client, columns, membership, sending
-from streamlib.transport.kafka.client import Connection, KafkaClient
+from streamlib.transport.kafka.client import BrokerConnection, Connection, KafkaClient
 
 DRIVER = Path(client.__file__).parent
 TP = TopicPartition("topic", 0)
 
 ATTRIBUTES = {
     "client": [
+        "_connections_max_idle_ms",
         "_conns",
         "_get_conn",
+        "_get_conn_lock",
         "_loop",
         "_md_synchronizer",
         "_metadata_update",
+        "_on_connection_closed",
         "_bootstrap_servers",
         "_sync_task",
         "cluster",
@@ -111,7 +115,8 @@ ATTRIBUTES = {
 
 OVERRIDES = [
     (columns.ColumnFetcher, Fetcher, ["_get_actions_per_node", "_proc_fetch_request"]),
-    (KafkaClient, AIOKafkaClient, ["bootstrap", "_metadata_update", "force_metadata_update", "close"]),
+    (KafkaClient, AIOKafkaClient, ["bootstrap", "_get_conn", "_metadata_update", "force_metadata_update", "close"]),
+    (BrokerConnection, AIOKafkaConnection, ["authenticator_oauth"]),
     (
         sending.Sender,
         sender.Sender,
