@@ -15,6 +15,7 @@
     │   └── StateCorruptedError     files of a store are damaged: set them aside and rebuild from the changelog
     ├── TaskMigratedError       the group gave the task to another worker: drop it, go on
     ├── TaskCorruptedError      local state disagrees with its changelog: rebuild that task
+    ├── ForkedError             a worker is used in a process forked from the one that started it
     ├── StalledError            records wait and none is processed, for too long: start the worker again
     ├── InternalTopicError      a repartition or changelog topic is not as it must be
     └── TransportError
@@ -136,6 +137,10 @@ class TaskCorruptedError(StreamlibError):
         self.task_id = task_id
 
 
+class ForkedError(StreamlibError):
+    """A worker is used in a process that was forked from the one that started it; start another one there."""
+
+
 class StalledError(StreamlibError):
     """Records wait, none is processed, and nothing that the worker can do has helped; start it again."""
 
@@ -193,7 +198,15 @@ class CommitError(TransportError):
 
 
 class AuthorizationError(TransportError):
-    """The broker knows who we are and does not permit it; the message has the command that grants it."""
+    """The broker knows who we are and does not permit it; the message has the command that grants it.
+
+    Attributes:
+        needed: The part of the message that tells who needs which permission; empty where that is not known.
+    """
+
+    def __init__(self, message: str, needed: str = "") -> None:
+        super().__init__(message)
+        self.needed = needed
 
 
 _ACTIONS: tuple[tuple[type[Exception], Action], ...] = (

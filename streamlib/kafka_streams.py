@@ -63,6 +63,7 @@ class KafkaStreams:
 
     Entering starts one worker on the current event loop and returns once it has joined its group; leaving stops it with
     a last commit, within `shutdown_timeout_ms`. It installs no signal handlers: the caller's framework has its own.
+    Once started it belongs to its process: in one forked from that everything raises `ForkedError`.
 
     Args:
         topology: What `StreamsBuilder.build` returned.
@@ -107,6 +108,7 @@ class KafkaStreams:
         from streamlib.runtime.application import open_worker  # noqa: PLC0415
         from streamlib.runtime.restore import LogRestoreListener  # noqa: PLC0415
 
+        self._check_process()
         listener = self._listener or LogRestoreListener()
         opening = open_worker(self.topology, self.config, self._transport, self._clock, self.metrics, listener)
         try:
@@ -133,6 +135,7 @@ class KafkaStreams:
 
     def stop(self) -> None:
         """Ask the worker to commit and leave; returns at once."""
+        self._check_process()
         self._stopping = True
         if self._worker is not None:
             self._worker.stop()
@@ -143,6 +146,7 @@ class KafkaStreams:
         Raises:
             StreamlibError: What stopped it otherwise. Everything since the last commit is undone.
         """
+        self._check_process()
         if self._running is not None:
             await asyncio.shield(self._running)
 
@@ -150,6 +154,7 @@ class KafkaStreams:
         """How the worker is now: whether it should go on running, whether it processes, and why not."""
         from streamlib.runtime.health import Health  # noqa: PLC0415
 
+        self._check_process()
         running = self._running
         if self._worker is None or running is None:
             return Health(alive=True, ready=False, problems=("the worker has not started",))
@@ -159,13 +164,19 @@ class KafkaStreams:
     @property
     def failed(self) -> bool:
         """Whether the worker has stopped with an error, which `wait` raises."""
+        self._check_process()
         running = self._running
         return running is not None and running.done() and not running.cancelled() and running.exception() is not None
 
     @property
     def tasks(self) -> Mapping[str, str]:
         """The state of each task of this worker, by task id."""
+        self._check_process()
         return {} if self._worker is None else self._worker.manager.statistics()
+
+    def _check_process(self) -> None:
+        if self._worker is not None:
+            self._worker.owner.check()
 
 
 async def _whole(work: Coroutine[Any, Any, T], *, cancellable: bool = False) -> T:

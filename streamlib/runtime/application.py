@@ -16,7 +16,7 @@ from functools import partial
 
 from streamlib.clock import Clock, SystemClock
 from streamlib.config import StreamsConfig
-from streamlib.errors import BrokerUnavailableError, ConfigError
+from streamlib.errors import AuthorizationError, BrokerUnavailableError, ConfigError
 from streamlib.metrics import Metrics
 from streamlib.runtime.commit import Committer, Purger
 from streamlib.runtime.exactly_once import check_transactions
@@ -30,6 +30,7 @@ from streamlib.runtime.internal_topics import ensure_topics, wanted_topics
 from streamlib.runtime.loop_watch import HoldSampler, LoopWatch
 from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.partitions import external_topics, output_topics, resolve_partitions
+from streamlib.runtime.permissions import Permissions
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.record_collector import RecordCollector
@@ -53,6 +54,7 @@ from streamlib.transport.base import Admin, Consumer, TopicSpec, Transport
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+_ABANDONED: list[AsyncExitStack] = []  # in a forked process: closing them would disturb the process they belong to
 
 
 @asynccontextmanager
@@ -68,13 +70,15 @@ async def open_worker(
 
     Raises:
         BrokerUnavailableError: Nobody answered for `broker_start_timeout_ms`.
+        AuthorizationError: A permission was missing for a minute.
         MissingTopicError, TopologyError, InternalTopicError: Topics are not as the topology needs them; nothing was
             created.
         StateDirLockedError: Another process uses the state directory.
     """
     deadline = clock.monotonic() + config.broker_start_timeout_ms / 1000
-    outage = Rarely(clock)
+    outage, permissions = Rarely(clock), Permissions(clock)
     while True:
+        pause = RETRY_SECONDS
         async with AsyncExitStack() as stack:
             try:
                 worker = await _open(stack, topology, config, transport, clock, metrics, listener)
@@ -83,10 +87,16 @@ async def open_worker(
                     raise
                 if outage.now():
                     log.warning("waiting for the broker at %s: %s", transport.address, error)
+            except AuthorizationError as error:
+                pause = permissions.refused(error)
             else:
-                yield worker
+                try:
+                    yield worker
+                finally:
+                    if worker.owner.forked:
+                        _ABANDONED.append(stack.pop_all())
                 return
-        await clock.sleep(RETRY_SECONDS)
+        await clock.sleep(pause)
 
 
 async def _open(
@@ -115,7 +125,7 @@ async def _open(
     check.keep()
     ids = await remembered.keep(topology, admin, directory)
 
-    global_tables = GlobalTables(topology, config, directory, clock, metrics)
+    global_tables = GlobalTables(topology, config, directory, clock, metrics, space)
     stack.push_async_callback(global_tables.close)
     await global_tables.load(transport, admin, counts, listener)
     existing = await admin.partition_counts(None)
@@ -129,10 +139,10 @@ async def _open(
     times = FutureTimes(config, clock, metrics)
     made_from = (topology, config, counts, directory, collector, producer, metrics, stores, clock, errors, times)
     factory = TaskFactory(*made_from)
-    restorer = Restorer(transport, admin, config, clock, listener)
+    restorer = Restorer(transport, admin, config, clock, listener, space)
     worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
     stored = await StoredTasks.look(directory, clock, config.state_cleanup_delay_ms, topology)
-    standbys = Standbys(transport, admin, config, clock, metrics, stored)
+    standbys = Standbys(transport, admin, config, clock, metrics, stored, space)
     stack.push_async_callback(standbys.close)
     consumer = transport.consumer(group_options(reading, config, directory.process_id(), worker))
 
@@ -142,8 +152,8 @@ async def _open(
 
     patterns = TopicPatterns(reading, config, admin, changed) if patterns_of(topology) else None
     watch = TopicWatch(admin, topics_in_use(topology, application_id, existing), clock, patterns, ids)
-    following = (global_tables.follow(), watch.follow(), standbys.follow(), space.follow())
-    companions = [asyncio.ensure_future(each) for each in following]
+    following = (global_tables.follow, watch.follow, standbys.follow, space.follow)
+    companions = [asyncio.ensure_future(worker.permissions.awaited(each)) for each in following]
     companions += _watchers(worker, consumer, admin, config, clock, metrics)
     for companion in companions:
         stack.push_async_callback(cancelled, companion)
@@ -170,7 +180,7 @@ def _watchers(
     worker.vitals = Vitals(worker, watchdog, loop)
     following = [loop.follow()] if real else []
     if config.stall_timeout_ms:
-        following.append(watchdog.follow())
+        following.append(worker.permissions.awaited(watchdog.follow))
     return [asyncio.ensure_future(each) for each in following]
 
 

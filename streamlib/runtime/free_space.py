@@ -1,11 +1,15 @@
-"""Room on the file system of the state directory: looked for before anything is written there, and from time to time.
+"""Room on the file system of the state directory: looked for before anything is written there, and every few seconds.
 
-A full disk loses nothing: RocksDB refuses the write, the worker stops, and what was not committed is done again. But a
-worker that is told beforehand need not stop at all. Next: `state/rocksdb`, which writes there.
+While there is too little a worker reads nothing: no inputs, no changelogs. It keeps its tasks and its place in the
+group, commits what it has, and goes on by itself when there is room again. A full disk loses nothing either: RocksDB
+refuses the write, the worker stops, and what was not committed is done again.
+
+Next: `state/rocksdb`, which writes there.
 """
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from streamlib.clock import Clock
@@ -15,8 +19,15 @@ from streamlib.runtime.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
-SECONDS = 10.0
+SECONDS = 2.0
+WARNS_BELOW = 2.0
+GOES_ON_ABOVE = 1.25  # of the limit: else compaction alone could stop and start a worker all the time
 MIB = 1024 * 1024
+
+
+def free_bytes(path: Path) -> int:
+    """The room on a file system."""
+    return shutil.disk_usage(path).free
 
 
 class FreeSpace:
@@ -24,16 +35,32 @@ class FreeSpace:
 
     Args:
         path: The state directory.
-        least_bytes: Below it a worker does not start; below twice that much a running one warns. 0: never.
+        least_bytes: Below it a worker does not start, and a running one reads nothing; below twice that much it warns.
+            0: never.
         clock: Time.
         metrics: Knows how much there is.
+        read: Tells how much there is; None asks the operating system.
+
+    Attributes:
+        low: Whether there is too little to go on.
+        free: How much there was, when last looked.
     """
 
-    def __init__(self, path: Path, least_bytes: int, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        path: Path,
+        least_bytes: int,
+        clock: Clock,
+        metrics: Metrics,
+        read: Callable[[Path], int] | None = None,
+    ) -> None:
+        self.low = False
+        self.free = 0
         self._path = path
         self._least_bytes = least_bytes
         self._clock = clock
         self._metrics = metrics
+        self._read = read or free_bytes
         self._rarely = Rarely(clock)
 
     def check(self) -> None:
@@ -42,9 +69,9 @@ class FreeSpace:
         Raises:
             StateStoreError: There is too little.
         """
-        if self._least_bytes and (free := self._look()) < self._least_bytes:
+        if self._least_bytes and self._look() < self._least_bytes:
             msg = (
-                f"{self._told(free)}, and a worker needs state_min_free_bytes={self._least_bytes} to start: free some "
+                f"{self.told()}, and a worker needs state_min_free_bytes={self._least_bytes} to start: free some "
                 "space, or give it another state_dir"
             )
             raise StateStoreError(msg)
@@ -52,15 +79,32 @@ class FreeSpace:
     async def follow(self) -> None:
         """Look, and warn, until cancelled."""
         while self._least_bytes:
-            free = self._look()
-            if free < 2 * self._least_bytes and self._rarely.now():
-                log.warning("%s: free some space before state cannot be written and the worker stops", self._told(free))
+            self._decide(self._look())
             await self._clock.sleep(SECONDS)
 
-    def _look(self) -> int:
-        free = shutil.disk_usage(self._path).free
-        self._metrics.gauge("state_dir_free_bytes", free)
-        return free
+    async def enough(self) -> None:
+        """Return when there is enough to go on."""
+        while self.low:
+            await self._clock.sleep(SECONDS)
 
-    def _told(self, free: int) -> str:
-        return f"the file system of the state directory {self._path} has {free // MIB} MiB free"
+    def told(self) -> str:
+        """How much there is, for messages."""
+        return f"the file system of the state directory {self._path} has {self.free // MIB} MiB free"
+
+    def _look(self) -> int:
+        self.free = self._read(self._path)
+        self._metrics.gauge("state_dir_free_bytes", self.free)
+        return self.free
+
+    def _decide(self, free: int) -> None:
+        if self.low and free >= GOES_ON_ABOVE * self._least_bytes:
+            self.low = False
+            log.info("%s: reading goes on", self.told())
+        elif not self.low and free < self._least_bytes:
+            self.low = True
+            log.error(
+                "%s, and state_min_free_bytes=%d: nothing is read until some space is freed",
+                *(self.told(), self._least_bytes),
+            )
+        elif not self.low and free < WARNS_BELOW * self._least_bytes and self._rarely.now():
+            log.warning("%s: free some space before it is too little and nothing is read any more", self.told())

@@ -15,6 +15,7 @@ from streamlib.config import StreamsConfig
 from streamlib.errors import BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError
 from streamlib.metrics import Metrics
 from streamlib.record import TopicPartition
+from streamlib.runtime.free_space import FreeSpace
 from streamlib.runtime.global_updates import GlobalUpdates
 from streamlib.runtime.restore import RestoreListener
 from streamlib.runtime.task_stores import open_engine
@@ -39,13 +40,20 @@ class GlobalTables:
     """
 
     def __init__(
-        self, topology: Topology, config: StreamsConfig, directory: StateDirectory, clock: Clock, metrics: Metrics
+        self,
+        topology: Topology,
+        config: StreamsConfig,
+        directory: StateDirectory,
+        clock: Clock,
+        metrics: Metrics,
+        space: FreeSpace,
     ) -> None:
         self.stores: dict[str, StateStore] = {}
         self._updates = GlobalUpdates(topology, config, metrics, self.stores, clock)
         self._specs = self._updates.specs
         self._directory = directory
         self._clock = clock
+        self._space = space
         self._engine: Engine | None = None
         self._consumer: Consumer | None = None
         self._next: dict[TopicPartition, int] = {}
@@ -87,6 +95,7 @@ class GlobalTables:
     async def follow(self) -> None:
         """Keep the tables up to date until cancelled."""
         while self._consumer is not None:
+            await self._space.enough()
             try:
                 await self._poll(self._next.keys(), timeout_ms=500, listener=None)
                 await self._apply()

@@ -116,6 +116,9 @@ class Vitals:
         ]
         if self._worker.waits_for_broker:
             problems.append("no broker answers")
+        if manager.space.low:
+            problems.append(f"{manager.space.told()}: nothing is read until there is more")
+        problems += [f"a permission is missing: {told}" for told in self._worker.permissions.missing()]
         if manager.group is None or self._worker.rebalancing:
             problems.append("the group has not decided yet who does what")
         restoring = [str(task.task_id) for task in manager.having(TaskState.CREATED, TaskState.RESTORING)]

@@ -10,7 +10,7 @@ Source: StoreChangelogReader. Next: `worker`, which takes the finished tasks.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from streamlib.errors import (
 from streamlib.offset_reset import offset_reset
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.failpoints import reached
+from streamlib.runtime.free_space import FreeSpace
 from streamlib.runtime.offset_metadata import Position, decode_position
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.starting_offsets import starting_offsets
@@ -71,8 +72,15 @@ class LogRestoreListener:
 
 
 @dataclass
-class _Changelog:
-    """One changelog partition that is being read; the records from ``end`` on are not the store's."""
+class Changelog:
+    """One changelog partition that is being read.
+
+    Attributes:
+        task: Whose it is.
+        store: What it restores.
+        next_offset: Up to where that was done.
+        end: The records from there on are not the store's.
+    """
 
     task: Task
     store: str
@@ -81,7 +89,12 @@ class _Changelog:
 
 
 class Restorer:
-    """Restores the tasks it is given, all at once, until each is complete or the set changes."""
+    """Restores the tasks it is given, all at once, until each is complete or the set changes.
+
+    Attributes:
+        reading: The changelogs that are being read.
+        space: Nothing is read while there is too little of it.
+    """
 
     def __init__(
         self,
@@ -90,16 +103,31 @@ class Restorer:
         config: StreamsConfig,
         clock: Clock,
         listener: RestoreListener,
+        space: FreeSpace,
     ) -> None:
+        self.space = space
         self._transport = transport
         self._admin = admin
         self._config = config
         self._clock = clock
         self._listener = listener
         self._outage = Rarely(clock)
+        self._reader: Consumer | None = None
+        self._running: asyncio.Task[Any] | None = None
+        self.reading: Mapping[TopicPartition, Changelog] = {}
 
-    async def run(self, tasks: Collection[Task], group: Consumer, finished: Callable[[Task, Positions], None]) -> None:
-        """Restore ``tasks``; calls ``finished`` for each as soon as it is complete. Cancel it to stop.
+    def position(self, tp: TopicPartition) -> int:
+        """How far a changelog that is being read was read: behind its last record, or what takes no record's place."""
+        read = None if self._reader is None else self._reader.position(tp)
+        return max(self.reading[tp].next_offset, read or 0)
+
+    def break_off(self) -> None:
+        """Cancel `run`, so that whoever runs it begins anew with new connections; what the engines hold stays."""
+        if self._running is not None:
+            self._running.cancel()
+
+    async def run(self, tasks: Collection[Task], group: Consumer, restored: list[tuple[Task, Positions]]) -> None:
+        """Restore ``tasks``; adds each to ``restored`` as soon as it is complete. Cancel it to stop.
 
         While the broker is away it waits and tries again.
 
@@ -109,12 +137,13 @@ class Restorer:
             OffsetOutOfRangeError: Committed input offsets lie outside the log, and the policy is to fail.
             ConfigError: An input has no committed offset, and needs one.
         """
+        self._running = asyncio.current_task()
         left = list(tasks)
         misses = 0
         while left:
             try:
                 positions, processed = await self._positions(left, group)
-                if await self._restore(left, positions, processed, finished):
+                if await self._restore(left, positions, processed, restored):
                     return
             except BrokerUnavailableError as error:
                 if self._outage.now():
@@ -172,14 +201,14 @@ class Restorer:
         tasks: list[Task],
         positions: Positions,
         processed: Mapping[TopicPartition, int],
-        finished: Callable[[Task, Positions], None],
+        restored: list[tuple[Task, Positions]],
     ) -> bool:
         """Read all changelogs of ``tasks`` with one consumer; removes finished tasks from the list.
 
         Returns:
             False when a changelog was cut where it was being read: begin again with its new bounds.
         """
-        waiting: dict[TopicPartition, _Changelog] = {}
+        waiting: dict[TopicPartition, Changelog] = {}
         for task in tasks:
             task.stores.discard()
         changelogs = await self._changelogs(tasks, processed)
@@ -187,35 +216,38 @@ class Restorer:
             if changelog.next_offset < changelog.end:
                 waiting[tp] = changelog
                 self._listener.started(tp, changelog.store, changelog.end - changelog.next_offset)
-        await self._finish(tasks, waiting, positions, finished)
-        return not waiting or await self._read(tasks, waiting, positions, finished)
+        await self._finish(tasks, waiting, positions, restored)
+        return not waiting or await self._read(tasks, waiting, positions, restored)
 
     async def _read(
         self,
         tasks: list[Task],
-        waiting: dict[TopicPartition, _Changelog],
+        waiting: dict[TopicPartition, Changelog],
         positions: Positions,
-        finished: Callable[[Task, Positions], None],
+        restored: list[tuple[Task, Positions]],
     ) -> bool:
         """Read the changelogs that stores lack something of; returns as `_restore`."""
-        reader = self._transport.consumer()
+        self._reader = reader = self._transport.consumer()
+        self.reading = waiting
         await reader.start()
         try:
             reader.assign({tp: changelog.next_offset for tp, changelog in waiting.items()})
             while waiting:
+                await self.space.enough()
                 for tp, batch in (await reader.poll(waiting, max_records=POLL_RECORDS, timeout_ms=100)).items():
                     await self._take(batch, waiting[tp])
                     self._listener.progressed(tp, len(batch))
                 await self._complete(reader, waiting)
-                await self._finish(tasks, waiting, positions, finished)
+                await self._finish(tasks, waiting, positions, restored)
         except OffsetOutOfRangeError as error:
             log.warning("restoring begins again: %s", error)
             return False
         finally:
+            self._reader, self.reading = None, {}
             await reader.close()
         return True
 
-    async def _take(self, batch: FetchedBatch, changelog: _Changelog) -> None:
+    async def _take(self, batch: FetchedBatch, changelog: Changelog) -> None:
         """Apply records of a changelog."""
         stores = changelog.task.stores
         changelog.next_offset = stores.restore_up_to(changelog.store, batch, changelog.end)
@@ -226,7 +258,7 @@ class Restorer:
 
     async def _changelogs(
         self, tasks: Collection[Task], processed: Mapping[TopicPartition, int]
-    ) -> dict[TopicPartition, _Changelog]:
+    ) -> dict[TopicPartition, Changelog]:
         """Each changelog with where to begin and where to end."""
         tps = [tp for task in tasks for tp in task.stores.changelogs.values()]
         if not tps:
@@ -245,10 +277,10 @@ class Restorer:
                         "The task's state is rebuilt from the changelog."
                     )
                     raise TaskCorruptedError(msg, task.task_id)
-                changelogs[tp] = _Changelog(task, store, firsts[tp] if held is None else held, ends[tp])
+                changelogs[tp] = Changelog(task, store, firsts[tp] if held is None else held, ends[tp])
         return changelogs
 
-    async def _complete(self, reader: Consumer, waiting: dict[TopicPartition, _Changelog]) -> None:
+    async def _complete(self, reader: Consumer, waiting: dict[TopicPartition, Changelog]) -> None:
         """Apply and take out the changelogs that were read to their end."""
         for tp in list(waiting):
             position = reader.position(tp)
@@ -258,16 +290,16 @@ class Restorer:
                 self._listener.finished(tp)
                 del waiting[tp]
 
-    async def _apply(self, changelog: _Changelog) -> None:
+    async def _apply(self, changelog: Changelog) -> None:
         for _ in changelog.task.stores.apply_restored(changelog.store, changelog.next_offset):
             await self._clock.sleep(0)
 
     async def _finish(
         self,
         tasks: list[Task],
-        waiting: Mapping[TopicPartition, _Changelog],
+        waiting: Mapping[TopicPartition, Changelog],
         positions: Positions,
-        finished: Callable[[Task, Positions], None],
+        restored: list[tuple[Task, Positions]],
     ) -> None:
         """Hand over the tasks none of whose changelogs is still being read."""
         unfinished = {id(changelog.task) for changelog in waiting.values()}
@@ -275,7 +307,7 @@ class Restorer:
             for _ in task.load():
                 await self._clock.sleep(0)
             tasks.remove(task)
-            finished(task, {tp: positions[tp] for tp in task.queues})
+            restored.append((task, {tp: positions[tp] for tp in task.queues}))
 
 
 async def cancelled(running: "asyncio.Task[Any] | None") -> None:

@@ -19,6 +19,7 @@ from streamlib.config import StreamsConfig
 from streamlib.errors import BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError
 from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
+from streamlib.runtime.free_space import FreeSpace
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.stored_tasks import StoredTasks
@@ -62,6 +63,7 @@ class Standbys:
         clock: Time.
         metrics: Gets the lag of each copy.
         stored: Hears what is left on disk of a copy that is not kept any more.
+        space: Nothing is read while there is too little of it.
 
     Attributes:
         tasks: The copies that are open.
@@ -76,9 +78,11 @@ class Standbys:
         clock: Clock,
         metrics: Metrics,
         stored: StoredTasks,
+        space: FreeSpace,
     ) -> None:
         self.tasks: dict[TaskId, StandbyTask] = {}
         self.stored = stored
+        self._space = space
         self._transport = transport
         self._admin = admin
         self._config = config
@@ -134,7 +138,9 @@ class Standbys:
                 if not self._of:
                     await self._changed.wait()
                     continue
-                await self._read()
+                await self._space.enough()
+                if not self._changed.is_set():
+                    await self._read()
             except OffsetOutOfRangeError as error:
                 log.warning("copies of tasks look where their changelogs begin: %s", error)
                 self._changed.set()

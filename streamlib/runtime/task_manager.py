@@ -46,6 +46,8 @@ class TaskManager:
 
     Attributes:
         tasks: By id.
+        restorer: Completes them.
+        space: Room for their state.
         group: The worker's place in the group when the tasks were assigned: what commits are made under. Taken with
             each assignment and never asked for later, when the group may have moved on; None before the first.
     """
@@ -61,7 +63,8 @@ class TaskManager:
         self.tasks: dict[TaskId, Task] = {}
         self.group: GroupMetadata | None = None
         self._config = config
-        self._restorer = restorer
+        self.restorer = restorer
+        self.space = restorer.space
         self._clock = clock
         self._arrived = arrived
         self._inputs: Mapping[TaskId, frozenset[TopicPartition]] = {}
@@ -75,6 +78,7 @@ class TaskManager:
         self._ending: asyncio.Task[None] | None = None
         self._unmade: dict[TaskId, TaskStores | None] = {}  # tasks that came, with their stores if those are open
         self._restoring: asyncio.Task[None] | None = None
+        self._restored: list[tuple[Task, Positions]] = []  # by that: what a task writes when it starts needs the lock
         self.read(factory)
 
     def connect(self, consumer: Consumer, standbys: Standbys, fencing: Fencing | None) -> None:
@@ -110,7 +114,9 @@ class TaskManager:
         return next(task for task in self.tasks.values() if tp in task.queues)
 
     def wanted(self) -> list[TopicPartition]:
-        """Partitions to poll: those of running tasks that have not too much of them."""
+        """Partitions to poll: those of running tasks that have not too much of them; none without room for state."""
+        if self.space.low:
+            return []
         return [
             tp
             for task in self.running()
@@ -244,7 +250,7 @@ class TaskManager:
             task.drop_work()
 
     def restore(self) -> None:
-        """Begin to restore, in the background, the tasks that need it, unless that is going on.
+        """Start the tasks that were restored; begin to restore, in the background, those that need it.
 
         Raises:
             MissingTopicError, OffsetOutOfRangeError: What stopped restoring. Where state proved wrong, its task is made
@@ -252,6 +258,7 @@ class TaskManager:
         """
         if self.making:  # they are restored together
             return
+        self._start()
         self._check_restoring()
         waiting = self.having(TaskState.CREATED, TaskState.RESTORING)
         self._fence(needed=bool(waiting))
@@ -259,7 +266,7 @@ class TaskManager:
             return
         for task in waiting:
             task.transition(TaskState.RESTORING)
-        self._restoring = asyncio.ensure_future(self._restorer.run(waiting, self._consumer, self._start))
+        self._restoring = asyncio.ensure_future(self.restorer.run(waiting, self._consumer, self._restored))
 
     def _fence(self, *, needed: bool) -> None:
         """End the transactions of lost workers if restoring seems to wait for one."""
@@ -270,8 +277,9 @@ class TaskManager:
             self._lost = frozenset()
 
     async def stop_restoring(self) -> None:
-        """Return when nothing is being restored any more."""
+        """Return when nothing is being restored any more; tasks that have not started are restored again."""
         await cancelled(self._restoring)
+        self._restored.clear()
 
     async def close(self, cancel_seconds: float) -> None:
         """Close the tasks; uncommitted work is dropped.
@@ -299,12 +307,14 @@ class TaskManager:
         task.calls.wake = self._arrived
         self.tasks[task_id] = task
 
-    def _start(self, task: Task, positions: Positions) -> None:
-        """A task is complete: read its inputs."""
-        task.start(positions)
-        task.transition(TaskState.RUNNING)
-        for tp, position in positions.items():
-            self._consumer.seek(tp, position.offset)
+    def _start(self) -> None:
+        """Read the inputs of tasks that are complete."""
+        while self._restored:
+            task, positions = self._restored.pop(0)
+            task.start(positions)
+            task.transition(TaskState.RUNNING)
+            for tp, position in positions.items():
+                self._consumer.seek(tp, position.offset)
 
     def _check_restoring(self) -> None:
         if self._restoring is None or not self._restoring.done():

@@ -2,14 +2,15 @@
 
 An input has stalled when records of it are known to wait, and for `stall_timeout_ms` none was read or processed. Then
 it is fetched anew; after the same time once more the worker joins its group again; after the third time the worker
-stops with an error, and whoever runs it starts it again. A worker to which the group gives no decision for that time
-and a rebalance timeout goes through the last two steps.
+stops with an error, and whoever runs it starts it again. So it is with restoring, when for that time and a transaction
+timeout nothing was read of any changelog. A worker to which the group gives no decision for that time and a rebalance
+timeout goes through the last two steps.
 
     progress ──T──► REFETCH ──T──► REJOIN ──T──► EXIT        any progress leads back to the beginning
 
 Before each step the broker is asked something: while it does not answer, this is an outage and no stall. Time in which
 the event loop was held or the process stood still does not count, nor does time in which an input waits for what has a
-limit of its own: another input of its task, asynchronous calls, restoring, a broker that is away.
+limit of its own: another input of its task, asynchronous calls, a broker that is away, a disk without room.
 
 Next: `loop_watch`, which measures how long the loop is held; `health`, which tells all this to others.
 """
@@ -26,6 +27,7 @@ from streamlib.errors import BrokerUnavailableError, MissingTopicError, StalledE
 from streamlib.metrics import Metrics
 from streamlib.record import TopicPartition
 from streamlib.runtime.partitions import TaskId
+from streamlib.runtime.permissions import Permissions
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_manager import TaskManager
 from streamlib.runtime.task_state import TaskState
@@ -97,6 +99,10 @@ class Watched(Protocol):
         """Has its tasks."""
 
     @property
+    def permissions(self) -> Permissions:
+        """Those it has found missing."""
+
+    @property
     def waits_for_broker(self) -> bool:
         """Whether its last call found no broker."""
 
@@ -106,7 +112,7 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """Watches the inputs of a worker's tasks, and its place in the group.
+    """Watches the inputs and changelogs of a worker's tasks, and its place in the group.
 
     Args:
         worker: The worker.
@@ -118,6 +124,7 @@ class Watchdog:
 
     Attributes:
         partitions: How the inputs get on.
+        changelogs: Likewise those that are being restored.
         group: Likewise the worker's place in the group.
     """
 
@@ -131,6 +138,7 @@ class Watchdog:
         metrics: Metrics,
     ) -> None:
         self.partitions: dict[TopicPartition, Progress] = {}
+        self.changelogs: dict[TopicPartition, Progress] = {}
         self.group = Progress(TaskId(-1, -1), (0, 0), 0)
         self._worker = worker
         self._consumer = consumer
@@ -140,6 +148,8 @@ class Watchdog:
         self._metrics = metrics
         self._timeout = config.stall_timeout_ms / 1000
         self._group_timeout = self._timeout + config.rebalance_timeout_ms / 1000
+        # Committed records behind those of an open transaction are not to be had before that has ended.
+        self._restore_timeout = self._timeout + config.transaction_timeout_ms / 1000
 
     async def follow(self) -> None:
         """Look now and then, without end.
@@ -163,22 +173,26 @@ class Watchdog:
             StalledError: Nothing has helped.
         """
         self._note(passed)
-        if not (self._due() or self._group_is_due()):
+        if not (self._due() or self._restoring_due() or self._group_is_due()):
             return
-        if not await self._broker_answers(self._due()):
-            for progress in (*self.partitions.values(), self.group):
+        if not await self._broker_answers(self._due() + self._restoring_due()):
+            for progress in (*self.partitions.values(), *self.changelogs.values(), self.group):
                 progress.excuse(done=False)
             return
         self._note(0.0)  # something may have happened while it was asked
         if self._group_is_due():
             self._act_on_group()
-        elif due := self._due():
+            return
+        if restoring := self._restoring_due():
+            self._act_on_restoring(restoring)
+        if due := self._due():
             self._act(due)
 
     @property
     def stalled(self) -> dict[TopicPartition, Progress]:
-        """Inputs for which something had to be done, and that have made no progress since."""
-        return {tp: progress for tp, progress in self.partitions.items() if progress.step}
+        """Inputs and changelogs for which something had to be done, and that have made no progress since."""
+        watched = {**self.changelogs, **self.partitions}
+        return {tp: progress for tp, progress in watched.items() if progress.step}
 
     # ---- looking ----------------------------------------------------------------------------------------
 
@@ -197,6 +211,7 @@ class Watchdog:
             del self.partitions[tp]
         for tp, task in held.items():
             self._note_partition(task, tp, passed if counts else None, wanted=tp in wanted)
+        self._note_restoring(passed if counts else None)
 
     def _note_partition(self, task: Task, tp: TopicPartition, passed: float | None, *, wanted: bool) -> None:
         """Take note of one input.
@@ -224,6 +239,40 @@ class Watchdog:
             progress.excuse(done=True)
         if step:
             self._tell(tp, progress.total_seconds if progress.step else 0.0)
+
+    def _note_restoring(self, passed: float | None) -> None:
+        """Take note of the changelogs that are being restored; whichever gets on excuses the others.
+
+        Args:
+            passed: Seconds that count; None when nothing is to be expected.
+        """
+        manager = self._worker.manager
+        restorer, restored = manager.restorer, manager.having(TaskState.CREATED, TaskState.RESTORING)
+        unfinished = {task.task_id for task in restored}
+        for tp in [tp for tp, each in self.changelogs.items() if each.task_id not in unfinished]:
+            self._tell(tp, 0.0)
+            del self.changelogs[tp]  # kept until then, so that whoever begins anew does not begin with the first step
+        moved = False
+        for tp, changelog in restorer.reading.items():
+            offset = restorer.position(tp)
+            progress = self.changelogs.get(tp)
+            if progress is None:
+                progress = self.changelogs[tp] = Progress(changelog.task.task_id, (-1, -1), -1)
+            seconds = progress.total_seconds if progress.step else None
+            if progress.moved((offset, offset)):
+                moved = True
+                if seconds is not None:
+                    log.info("%s goes on after %.0f s", _where(progress, tp), seconds)
+        for tp, progress in self.changelogs.items():
+            if moved or passed is None or manager.space.low or tp not in restorer.reading:
+                progress.excuse(done=False)
+            else:
+                progress.wait(passed)
+            if progress.step:
+                self._tell(tp, progress.total_seconds)
+
+    def _restoring_due(self) -> list[TopicPartition]:
+        return [tp for tp, progress in self.changelogs.items() if progress.seconds >= self._restore_timeout]
 
     def _has_to_wait(self, task: Task, tp: TopicPartition) -> bool:
         """Whether something with a limit of its own keeps an input from moving."""
@@ -266,6 +315,21 @@ class Watchdog:
                 self._consumer.seek(tp, position)
             rejoins = rejoins or progress.step is not Step.REFETCH
         if rejoins:
+            self._consumer.rejoin()
+
+    def _act_on_restoring(self, due: Collection[TopicPartition]) -> None:
+        manager = self._worker.manager
+        steps = set()
+        for tp in due:
+            progress, changelog = self.changelogs[tp], manager.restorer.reading[tp]
+            lacking = changelog.end - progress.place[1]
+            what = f"up to {lacking} records are missing in store {changelog.store}, which is being restored"
+            self._take_step(progress, _where(progress, tp), what)
+            self._tell(tp, progress.total_seconds)
+            steps.add(progress.step)
+        if Step.REFETCH in steps:
+            manager.restorer.break_off()
+        if Step.REJOIN in steps:
             self._consumer.rejoin()
 
     def _act_on_group(self) -> None:

@@ -3,8 +3,9 @@
 One event loop, one consumer, one producer. The loop is never held longer than `loop_budget_ms`: tasks process runs
 whose length follows the measured time per record. Rebalance callbacks only commit and take notes; the loop acts on
 them. While no broker answers the worker stands still, and nothing is lost or done twice. After a refused record or
-commit the producer is replaced, uncommitted work is dropped, and the tasks are restored from what is committed. A
-mistake in the application's own code or data stops the worker, and everything since the last commit is undone.
+commit the producer is replaced, uncommitted work is dropped, and the tasks are restored from what is committed. So it
+is, for a minute, after a call that the broker does not permit. A mistake in the application's own code or data stops
+the worker, and everything since the last commit is undone.
 
 Source: StreamThread. Next: `task_manager`, then `task`.
 """
@@ -18,6 +19,7 @@ from typing import Any
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
 from streamlib.errors import (
+    AuthorizationError,
     BrokerUnavailableError,
     CommitError,
     DeliveryError,
@@ -35,7 +37,9 @@ from streamlib.runtime.failpoints import reached
 from streamlib.runtime.fencing import Fencing
 from streamlib.runtime.health import Vitals
 from streamlib.runtime.outage import Outage
+from streamlib.runtime.owner import Owner
 from streamlib.runtime.pacing import Pacing
+from streamlib.runtime.permissions import Permissions
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.restore import Restorer, cancelled
@@ -59,7 +63,9 @@ class Worker:
     Implements `transport.base.RebalanceListener`.
 
     Attributes:
+        owner: The process it runs in.
         manager: Holds its tasks.
+        permissions: Those that it has found missing.
         vitals: Tell how it is.
     """
 
@@ -75,6 +81,7 @@ class Worker:
         clock: Clock,
         metrics: Metrics,
     ) -> None:
+        self.owner = Owner()
         self._config = config
         self._producer = producer
         self._clock = clock
@@ -92,6 +99,7 @@ class Worker:
         self._arrived = asyncio.Event()  # results of asynchronous calls are there to be handed on
         self.manager = TaskManager(config, factory, restorer, clock, self._arrived.set)
         self._outage = Outage(transport, clock)
+        self.permissions = Permissions(clock)
         self._repetition = Rarely(clock)
 
     def connect(
@@ -220,6 +228,11 @@ class Worker:
                 await self._start_over(error)
                 await self._pause(error.backoff_ms / 1000)
                 continue
+            except AuthorizationError as error:
+                pause = self.permissions.refused(error)
+                await self._undo()
+                await self._pause(pause)
+                continue
             except (DeliveryError, CommitError) as error:
                 await self._start_over(error)
             except MissingTopicError:
@@ -236,6 +249,9 @@ class Worker:
         """Drop the work that is not committed, so that the tasks are restored."""
         if self._repetition.now():
             log.warning("work since the last commit will be done again: %s", error)
+        await self._undo()
+
+    async def _undo(self) -> None:
         await self.manager.stop_restoring()
         async with self._lock:
             self._drop_work()
@@ -270,6 +286,7 @@ class Worker:
 
     async def _turn(self) -> None:
         """One round: assignment, commit, poll, process."""
+        self.owner.check()
         if self._dropped:
             await self._producer.renew()
             self._dropped = False

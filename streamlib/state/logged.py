@@ -10,7 +10,7 @@ Next: `table`, which puts the overlay of what is not committed over this; `rocks
 
 import struct
 from collections.abc import Iterator, Mapping
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any, Final
 
 from msgspec.msgpack import Decoder, Encoder
@@ -26,6 +26,7 @@ MAX_ROWS = 50_000
 MAX_BYTES = 6 * 1024 * 1024  # of the log: below a memtable's size RocksDB forgets it without writing it to a file
 
 _MISSING: Final[Any] = object()
+_SAMPLED_ROWS = 32
 _NUMBER = struct.Struct(">q")
 
 
@@ -127,21 +128,22 @@ class LoggedEngine:
                 recent = self._recent[table] = {}
                 self._orders[table] = SortedKeys(recent)
             recent.update(rows)
-        size = sum(map(_size_bytes, writes.values()))
-        if sum(map(len, self._recent.values())) > MAX_ROWS or self._bytes + size > MAX_BYTES:
+        if not writes:
+            yield from self._engine.write_chunks({}, offsets)
+            return
+        keys = sum(map(len, self._recent.values()))
+        free = MAX_BYTES - self._bytes
+        commit = None if keys > MAX_ROWS or _about_bytes(writes) > free else self._encode(writes)
+        if commit is None or len(commit) > free:
             yield from self._flush(offsets)
             return
-        log: dict[str, Rows] = {}
-        if writes:
-            if not self._next:
-                self._engine.create(LOG)
-            number = _NUMBER.pack(self._next)
-            self._logged[number] = None
-            self._next += 1
-            self._bytes += size
-            log[LOG] = {number: self._encode(writes)}
-        self._engine.write(log, offsets)
-        yield sum(map(len, writes.values()))
+        if not self._next:
+            self._engine.create(LOG)
+        number = _NUMBER.pack(self._next)
+        self._logged[number] = None
+        self._next += 1
+        self._bytes += len(commit)
+        yield from self._engine.write_chunks({LOG: {number: commit}}, offsets)
 
     def offsets(self) -> dict[str, int]:
         """Store name to the next changelog offset to apply."""
@@ -184,5 +186,10 @@ class LoggedEngine:
         self._orders = {table: SortedKeys(rows) for table, rows in self._recent.items()}
 
 
-def _size_bytes(rows: Mapping[bytes, bytes | None]) -> int:
-    return sum(map(len, rows)) + sum(map(len, filter(None, rows.values())))
+def _about_bytes(writes: TableWrites) -> int:
+    """What all rows have if they are as large as the first of each table, so as not to encode far too much."""
+    size = 0
+    for rows in writes.values():
+        sample = list(islice(rows.items(), _SAMPLED_ROWS))
+        size += len(rows) * sum(len(key) + len(row or b"") for key, row in sample) // max(1, len(sample))
+    return size

@@ -190,6 +190,7 @@ class Appends(Protocol):
             RecordTooLargeError: A record is larger than the broker accepts; the message names its size and the limit.
                 The rows before it are in the buffer, it and those after it are not, and the producer can go on.
             DeliveryError: An earlier delivery has failed.
+            TransportError: The transaction has its offsets, and may only be committed or aborted.
         """
 
 

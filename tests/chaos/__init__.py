@@ -4,6 +4,7 @@
         --json report.json
 
 `load` says what is written, `topology` what the workers make of it, `feeder` writes, `faults` and `slots` break and
-mend, `watch` looks on, `stage` has all that ready for one application, `verify` reads everything and counts what is
-wrong, `run` puts them together, `report` says which of it must be zero.
+mend, `watch` looks on, with `growth` at the size of workers and with `counters` at what they say themselves, `stage`
+has all that ready for one application, `verify` reads everything and counts with `checks` what is wrong, `run` puts
+them together, `report` says how large what was found may be.
 """

@@ -10,15 +10,27 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tests.chaos.slots import Slot
-from tests.chaos.watch import Watch
 
 TICK_SECONDS = 0.05
 AT_ONCE = 0.15  # of the faults come together with the one before
 AT_WORK = 0.75  # of the faults wait for work
 WAIT_SECONDS = 15.0
 KILL_FROZEN = 0.1  # of the kills hit a process that stands still, if there is one
+
+
+class Work(Protocol):
+    """What is known of the workers' work: `Watch`.
+
+    Attributes:
+        committed: Input records that are committed.
+        pending: Input records that are not.
+    """
+
+    committed: int
+    pending: int
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,9 @@ class Chaos:
         faults: What to do.
         chance: Picks victims and durations.
         frozen_seconds: Least and most time for which a process stands still: longer than the session timeout.
-        watch: Knows what was committed.
+        work: What was committed.
+        turns: How often another slot is spared: what runs there is not ended for that part of the faults, unless it is
+            alone, and is there at every rebalance. 0 to spare none.
 
     Attributes:
         done: How many faults of each kind there were.
@@ -64,7 +78,8 @@ class Chaos:
         faults: Sequence[Fault],
         chance: random.Random,
         frozen_seconds: tuple[float, float],
-        watch: Watch,
+        work: Work,
+        turns: int,
     ) -> None:
         self.done: Counter[str] = Counter()
         self.progress = 0.0
@@ -72,17 +87,18 @@ class Chaos:
         self._faults = faults
         self._chance = chance
         self._frozen_seconds = frozen_seconds
-        self._watch = watch
+        self._work = work
+        self._turns = turns
 
     async def run(self) -> None:
         """Do everything, and return once every process runs again."""
         for number, fault in enumerate(self._faults):
-            began, committed = time.monotonic(), self._watch.committed
+            began, committed = time.monotonic(), self._work.committed
             while (passed := time.monotonic() - began) < fault.gap_seconds:
                 self.progress = (number + passed / fault.gap_seconds) / len(self._faults)
                 await asyncio.sleep(min(TICK_SECONDS, fault.gap_seconds - passed))
             if self._chance.random() < AT_WORK:
-                while self._watch.pending and self._watch.committed == committed:
+                while self._work.pending and self._work.committed == committed:
                     if time.monotonic() - began > WAIT_SECONDS:
                         break
                     await asyncio.sleep(TICK_SECONDS)
@@ -99,6 +115,8 @@ class Chaos:
         """Whether there was somebody to hit."""
         live = [slot for slot in self._slots if slot.live]
         frozen = [slot for slot in self._slots if slot.frozen]
+        if kind != "stop" and (spared := self._spared) is not None:
+            live, frozen = ([slot for slot in each if slot is not spared] for each in (live, frozen))
         if kind == "scale":
             return self._scale(live)
         if kind == "kill" and frozen and self._chance.random() < KILL_FROZEN:
@@ -113,6 +131,14 @@ class Chaos:
         else:
             victim.end(self._chance.uniform(0.0, 1.0))
         return True
+
+    @property
+    def _spared(self) -> Slot | None:
+        wanted = [slot for slot in self._slots if slot.wanted]
+        if not self._turns or len(wanted) < 2:
+            return None
+        slot = self._slots[int(self.progress * self._turns) % len(self._slots)]
+        return slot if slot.wanted else None
 
     def _scale(self, live: Sequence[Slot]) -> bool:
         idle = [slot for slot in self._slots if not slot.wanted]

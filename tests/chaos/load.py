@@ -33,6 +33,7 @@ SUMMED = Struct(">QQ")  # count, sum of amounts
 GATHERED = Struct(">QQQ")  # count, sum of amounts, sum of numbers
 PAIR = Struct(">QQ")  # number on the left, number on the right
 NUMBER = Struct(">Q")
+TICK = Struct(">QQII")  # count of the task; process, start of the task in it, count since then: who has written it
 _CHECKED = Struct(">QIQ")
 _MASK = (1 << 64) - 1
 

@@ -1,8 +1,10 @@
 """Worker processes, each in a slot with a state directory and a log of its own, which a new process takes over."""
 
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,9 +17,24 @@ from tests.chaos.topology import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "tests.chaos.topology:build()"
+HOST = "127.0.0.1"
+PORTS = range(18_000, 28_000)  # below those that systems give to connections: a worker would find it taken
 ENDS_WITHIN_SECONDS = 30.0
+ASSIGNED = re.compile(r"assigned tasks: (.*)")
 RESTORING = re.compile(r"restoring store \S+ from (\S+)-(\d+): up to (\d+) records")
 RESTORED = re.compile(r"restored from (\S+)-(\d+)$")
+
+
+def free_port() -> int:
+    """Where nobody listens now."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as server:
+            try:
+                server.bind((HOST, port))
+            except OSError:
+                continue
+        return port
 
 
 @dataclass(frozen=True)
@@ -43,7 +60,10 @@ class Slot:
     Attributes:
         wanted: Whether a process should run here.
         failpoint: Where the next process is to die by itself; it is not started again then, until it is wanted again.
+        state: The state directory.
+        port: Where its processes tell their metrics.
         assigned: Whether the process that is here, or was here last, has been given tasks.
+        tasks: How many it has.
         crashes: What was wrong with processes that ended by themselves, or did not when they were told to.
         restores: Topic, partition and number of records of each changelog that a process here began to read, and again,
             without the number, once it was read; whoever looks at them takes them out.
@@ -52,7 +72,10 @@ class Slot:
     def __init__(self, number: int, program: Program) -> None:
         self.number = number
         self.wanted = False
+        self.state = program.folder / f"state-{number}"
+        self.port = free_port()
         self.assigned = False
+        self.tasks = 0
         self.failpoint: str | None = None
         self.crashes: list[str] = []
         self.restores: list[tuple[str, int, int | None]] = []
@@ -147,7 +170,6 @@ class Slot:
         program = self._program
         pairs = {"application_id": program.application, **program.settings}
         settings = [part for name, value in pairs.items() for part in ("--set", f"{name}={value}")]
-        state = program.folder / f"state-{self.number}"
         command = [sys.executable, "-m", "streamlib", "worker", TARGET, "--broker", f"kafka://{program.broker}"]
         environment = {
             **os.environ,
@@ -157,14 +179,14 @@ class Slot:
         }
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
-                [*command, "--state-dir", str(state), *settings],
+                [*command, "--state-dir", str(self.state), "--health-port", str(self.port), *settings],
                 cwd=program.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
             )
-        self._ended_by, self.assigned = None, False
+        self._ended_by, self.assigned, self.tasks = None, False, 0
 
     def _ended(self, code: int) -> None:
         self._read_log()
@@ -194,8 +216,9 @@ class Slot:
         *lines, self._line = (self._line + read).split(b"\n")
         for raw in lines:
             line = raw.decode(errors="replace")
-            if "assigned tasks: " in line:
+            if found := ASSIGNED.search(line):
                 self.assigned = True
+                self.tasks = 0 if found[1] == "none" else found[1].count(",") + 1
             elif found := RESTORING.search(line):
                 self.restores.append((found[1], int(found[2]), int(found[3])))
             elif found := RESTORED.search(line):

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from streamlib.runtime.failpoints import POINTS
+from tests.chaos.checks import Findings
 from tests.chaos.feeder import feed
 from tests.chaos.load import Load, recently
 from tests.chaos.report import EXACTLY_ONCE
 from tests.chaos.run import settings
 from tests.chaos.slots import Slot
 from tests.chaos.stage import TICK_SECONDS, Stage
-from tests.chaos.verify import Findings, verified
+from tests.chaos.verify import verified
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

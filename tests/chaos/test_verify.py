@@ -6,8 +6,8 @@ from zlib import crc32
 
 import pytest
 
-from tests.chaos.load import COUNTED, GATHERED, KEY_BYTES, NUMBER, OTHER_BYTES, PAIR, SUMMED, WINDOW_MS, Load
-from tests.chaos.verify import START, Findings, checks
+from tests.chaos.checks import START, Findings, checks
+from tests.chaos.load import COUNTED, GATHERED, KEY_BYTES, NUMBER, OTHER_BYTES, PAIR, SUMMED, TICK, WINDOW_MS, Load
 
 LOAD = Load(seed=5, records=13_007, start_ms=WINDOW_MS * 7)
 Rows = dict[str, list[tuple[bytes, bytes]]]
@@ -44,12 +44,18 @@ def right() -> Rows:
         made["gathered"].append((OTHER_BYTES[other], GATHERED.pack(*gathered[other])))
         if LOAD.on_the_right(number):
             made["pairs"] += [(key, PAIR.pack(left, number)) for left in LOAD.partners(number)]
-    made["ticks"] = [(b"0_%d" % (tick % 6), NUMBER.pack(tick // 6 + 1)) for tick in range(10_000)]
-    made["ticks-changelog"] = made["ticks"][:]
+    for sub_topology, name in enumerate(("ticks", "other-ticks")):
+        made[name] = [ticked(b"%d_%d" % (sub_topology, tick % 6), tick // 6) for tick in range(10_000)]
+        made[f"{name}-changelog"] = made[name][:]
     made["counts-changelog"] = made["counts"][:]
     made["gathered-changelog"] = made["gathered"][:]
     made["sums-changelog"] = [(key + bytes(4), value) for key, value in made["sums"]]
     return made
+
+
+def ticked(key: bytes, tick: int) -> tuple[bytes, bytes]:
+    """A tick of a task that changes its owner every hundred ticks: two processes, each of which gets it back."""
+    return key, TICK.pack(tick + 1, 77 + tick // 100 % 2, tick // 200 + 1, tick % 100 + 1)
 
 
 def judged(rows: Rows) -> dict[str, Findings]:
@@ -82,7 +88,7 @@ def test_lost_result_is_found(rows: Rows, name: str) -> None:
     assert judged(rows)[name].lost == 1
 
 
-@pytest.mark.parametrize("name", ["forwarded", "counts", "repartitioned", "gathered", "pairs", "ticks"])
+@pytest.mark.parametrize("name", ["forwarded", "counts", "repartitioned", "gathered", "pairs", "ticks", "other-ticks"])
 def test_repeated_result_is_found(rows: Rows, name: str) -> None:
     rows[name].insert(5_000, rows[name][4_000])
     assert judged(rows)[name].duplicated >= 1
@@ -116,8 +122,34 @@ def test_lost_last_result_is_found(rows: Rows, name: str) -> None:
     assert judged(rows)[name] == Findings(wrong=1)
 
 
-def test_lost_tick_is_found(rows: Rows) -> None:
-    del rows["ticks"][5_000]
+@pytest.mark.parametrize("name", ["ticks", "other-ticks"])
+def test_lost_tick_is_found(rows: Rows, name: str) -> None:
+    del rows[name][5_000]
+    assert judged(rows) == {name: Findings(wrong=2)}
+
+
+def test_owner_that_commits_after_others_is_found(rows: Rows) -> None:
+    first, others = ((77, 1), (78, 1))
+    history = [(1, *first, 1), (2, *first, 2), (3, *others, 1), (4, *first, 3), (5, *first, 4), (6, *others, 2)]
+    rows["ticks"] = rows["ticks-changelog"] = [(b"0_0", TICK.pack(*each)) for each in history]
+    assert judged(rows) == {"ticks": Findings(wrong=2, mixed=2)}
+
+
+def test_process_that_gets_its_task_back_is_another_owner(rows: Rows) -> None:
+    history = [(1, 77, 1, 1), (2, 78, 1, 1), (3, 77, 2, 1), (4, 77, 5, 1), (5, 78, 2, 1)]
+    rows["ticks"] = rows["ticks-changelog"] = [(b"0_0", TICK.pack(*each)) for each in history]
+    assert judged(rows) == {}
+
+
+def test_earlier_start_of_a_process_is_found_when_it_commits_after_a_later_one(rows: Rows) -> None:
+    history = [(1, 77, 2, 1), (2, 77, 1, 1)]
+    rows["ticks"] = rows["ticks-changelog"] = [(b"0_0", TICK.pack(*each)) for each in history]
+    assert judged(rows) == {"ticks": Findings(mixed=1)}
+
+
+def test_gap_in_an_owners_ticks_is_found_when_the_task_has_none(rows: Rows) -> None:
+    history = [(1, 77, 1, 1), (2, 77, 1, 3)]
+    rows["ticks"] = rows["ticks-changelog"] = [(b"0_0", TICK.pack(*each)) for each in history]
     assert judged(rows) == {"ticks": Findings(wrong=1)}
 
 

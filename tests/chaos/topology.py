@@ -2,10 +2,12 @@
 
 Everything that exactly-once has to keep right is in it: records that pass, a count with its whole history in each
 result, sums of windows through the write cache, a repartition topic with state behind it, a join of two streams, and
-timers, which write without any input.
+timers, which write without any input. These also say who writes: a task stamps its work when it starts, and in nearly
+every commit that follows.
 """
 
 import os
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 from zlib import crc32
@@ -23,14 +25,28 @@ from streamlib import (
     Topology,
     serdes,
 )
-from tests.chaos.load import COUNTED, GATHERED, GRACE_MS, JOIN_MS, NUMBER, OTHER_BYTES, PAIR, RECORD, SUMMED, WINDOW_MS
+from tests.chaos.load import (
+    COUNTED,
+    GATHERED,
+    GRACE_MS,
+    JOIN_MS,
+    NUMBER,
+    OTHER_BYTES,
+    PAIR,
+    RECORD,
+    SUMMED,
+    TICK,
+    WINDOW_MS,
+)
 
 VARIABLE = "CHAOS_APPLICATION"
 INPUTS = ("left", "right")
-SINKS = ("forwarded", "counts", "sums", "repartitioned", "gathered", "pairs", "ticks")
-STORES = ("counts", "sums", "gathered", "ticks")
-TICK = timedelta(milliseconds=150)
+SINKS = ("forwarded", "counts", "sums", "repartitioned", "gathered", "pairs", "ticks", "other-ticks")
+STORES = ("counts", "sums", "gathered", "ticks", "other-ticks")
+EVERY = timedelta(milliseconds=75)  # more often than commits
 REPARTITION = "by-other-repartition"
+PROCESS = int.from_bytes(os.urandom(8))
+STARTS: Counter[str] = Counter()  # of each task in this process
 
 
 def topic(application: str, name: str) -> str:
@@ -70,27 +86,43 @@ def pair(left: bytes, right: bytes) -> bytes:
 
 
 class Ticking(Processor[bytes, bytes, bytes, bytes]):
-    """Counts its ticks by the wall clock; records are of no interest."""
+    """Counts its ticks, which come when it starts and by the wall clock; records are of no interest.
 
-    @staticmethod
-    def stores() -> list[Any]:
+    A tick says which process made it, at which start of the task in this process, and the how manieth it is since. The
+    runtime makes a new processor whenever a task starts from what is committed, so a start is what owns a task.
+    """
+
+    store = "ticks"
+
+    @classmethod
+    def stores(cls) -> list[Any]:
         """What it counts in."""
-        return [Stores.key_value_store("ticks", serdes.BYTES, serdes.BYTES)]
+        return [Stores.key_value_store(cls.store, serdes.BYTES, serdes.BYTES)]
 
     def init(self, context: ProcessorContext[bytes, bytes]) -> None:
         """Begin to tick."""
         super().init(context)
-        self._key = context.task_id.encode()
-        self._ticks: KeyValueStore[bytes, bytes] = context.get_state_store("ticks")
-        context.schedule(TICK, PunctuationType.WALL_CLOCK_TIME, self._tick)
+        STARTS[context.task_id] += 1
+        self._key, self._start, self._made = context.task_id.encode(), STARTS[context.task_id], 0
+        self._ticks: KeyValueStore[bytes, bytes] = context.get_state_store(self.store)
+        self._tick(context.current_system_time_ms)
+        context.schedule(EVERY, PunctuationType.WALL_CLOCK_TIME, self._tick)
 
     def process(self, record: Record[bytes, bytes]) -> None:
         """Nothing."""
 
     def _tick(self, now_ms: int) -> None:
-        count = NUMBER.pack(NUMBER.unpack(self._ticks.get(self._key) or NUMBER.pack(0))[0] + 1)
-        self._ticks.put(self._key, count)
-        self.context.forward(Record(self._key, count, now_ms))
+        held = self._ticks.get(self._key)
+        self._made += 1
+        tick = TICK.pack(TICK.unpack(held)[0] + 1 if held else 1, PROCESS, self._start, self._made)
+        self._ticks.put(self._key, tick)
+        self.context.forward(Record(self._key, tick, now_ms))
+
+
+class OtherTicking(Ticking):
+    """The same behind the repartition topic."""
+
+    store = "other-ticks"
 
 
 def build() -> Topology:
@@ -116,4 +148,5 @@ def build() -> Topology:
     joined = left.join(right, pair, JoinWindows.of(apart, grace=grace), store="pairs", name="pairs")
     joined.to(topic(name, "pairs"), value_serde=serdes.BYTES)
     left.process(Ticking, name="ticking").to(topic(name, "ticks"))
+    repartitioned.process(OtherTicking, name="other-ticking").to(topic(name, "other-ticks"))
     return builder.build()

@@ -2,20 +2,22 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from tests.chaos.counters import Counters
+from tests.chaos.growth import Sample, peaks, typical
 from tests.chaos.load import PARTITIONS
 from tests.chaos.slots import Slot
 from tests.chaos.topology import INPUTS, REPARTITION, topic
 
 LOOK_SECONDS = 0.25
-PAGE_KB = 4
 
 
 @dataclass
@@ -27,36 +29,77 @@ class Seen:
         restores: How many changelogs workers began to read.
         replayed_records: How many records these had.
         replayed_again: Records among them that the same state directory had already.
+        dropped: Records that workers say they have left out, as dropped or as dead letters.
+        dropped_by: The same by counter and labels.
+        counters_answers: How often workers were asked for that, and answered.
         rss_mb: The largest resident set of a worker.
         descriptors: The most files a worker had open.
         threads: The most threads of a worker.
+        long_lives: Workers that lived long enough to see whether they grow.
+        rss_growth_percent: The median of how much their resident set grew; None without such workers.
+        descriptors_growth: The same of open files, of each store engine only one.
+        threads_growth: The same of threads.
+        peaks: The most of each that any worker had, for each tenth of the run.
     """
 
     longest_stall_s: float = 0.0
     restores: int = 0
     replayed_records: int = 0
     replayed_again: int = 0
+    dropped: int = 0
+    dropped_by: dict[str, int] = field(default_factory=dict)
+    counters_answers: int = 0
     rss_mb: float = 0.0
     descriptors: int = 0
     threads: int = 0
+    long_lives: int = 0
+    rss_growth_percent: float | None = None
+    descriptors_growth: float | None = None
+    threads_growth: float | None = None
+    peaks: dict[str, list[float]] = field(default_factory=dict)
+
+
+def measured(pid: int, tasks: int, state: Path) -> Sample | None:
+    """A look at a process that has so many tasks and a state directory; None if it has ended."""
+    process = Path("/proc") / str(pid)
+    try:
+        words = (process / "status").read_text().split()
+        files = [_target(each) for each in (process / "fd").iterdir()]
+    except OSError:
+        return None
+    if "VmRSS:" not in words:  # nobody has noticed yet
+        return None
+    rss_mb, threads = int(words[words.index("VmRSS:") + 1]) / 1024, int(words[words.index("Threads:") + 1])
+    lasting = sum(1 for path in files if not path.is_relative_to(state) or path.name == "LOCK")
+    return Sample(time.monotonic(), tasks, round(rss_mb, 1), len(files), lasting, threads)
+
+
+def _target(descriptor: Path) -> Path:
+    try:
+        return descriptor.readlink()
+    except OSError:  # it was closed
+        return descriptor
 
 
 class Watch:
     """Looks at the broker and at the processes, again and again.
 
     Attributes:
-        seen: What was seen so far.
+        seen: What was seen so far, but for what `summed` adds.
+        counters: What workers say themselves.
         committed: Input records that are committed.
         pending: Input records that are written and not committed.
         behind: The input partitions that have such records, and since when none of theirs was committed.
     """
 
     def __init__(self, broker: str, application: str, slots: Sequence[Slot]) -> None:
+        self.counters = Counters(slots)
         self.seen = Seen()
         self.committed = 0
         self.pending = 0
         self._application = application
         self._slots = slots
+        self._lives: defaultdict[tuple[int, int], list[Sample]] = defaultdict(list)  # by slot and process
         self._admin = AIOKafkaAdminClient(bootstrap_servers=broker)
         self._reader = AIOKafkaConsumer(
             bootstrap_servers=broker, isolation_level="read_uncommitted", enable_auto_commit=False
@@ -93,8 +136,8 @@ class Watch:
         """Look once."""
         for slot in self._slots:
             slot.tend()
-            if slot.pid is not None:
-                self._measure(Path("/proc") / str(slot.pid))
+            if (pid := slot.pid) is not None and (sample := measured(pid, slot.tasks, slot.state)) is not None:
+                self._lives[slot.number, pid].append(sample)
         held = await self.committed_offsets()
         ends = await self._reader.end_offsets(self._inputs)
         now = time.monotonic()
@@ -144,16 +187,20 @@ class Watch:
             left = {tp for tp in left if await self._stable.position(tp) < ends[tp]}
         return count + len(left)
 
-    def _measure(self, process: Path) -> None:
-        try:
-            words = (process / "status").read_text().split()
-            descriptors = sum(1 for _ in (process / "fd").iterdir())
-        except OSError:  # it has ended
-            return
-        if "VmRSS:" in words:
-            self.seen.rss_mb = max(self.seen.rss_mb, round(int(words[words.index("VmRSS:") + 1]) / 1024, 1))
-            self.seen.threads = max(self.seen.threads, int(words[words.index("Threads:") + 1]))
-        self.seen.descriptors = max(self.seen.descriptors, descriptors)
+    def summed(self) -> Seen:
+        """Everything that was seen."""
+        seen, samples = self.seen, [sample for life in self._lives.values() for sample in life]
+        seen.dropped_by = self.counters.dropped
+        seen.dropped = sum(seen.dropped_by.values())
+        seen.counters_answers = self.counters.answers
+        seen.rss_mb = max((sample.rss_mb for sample in samples), default=0.0)
+        seen.descriptors = max((sample.descriptors for sample in samples), default=0)
+        seen.threads = max((sample.threads for sample in samples), default=0)
+        seen.long_lives, grown = typical(self._lives.values())
+        if grown is not None:
+            seen.rss_growth_percent, seen.descriptors_growth, seen.threads_growth = grown
+        seen.peaks = peaks(self._lives.values())
+        return seen
 
     async def _look_at_restores(self) -> None:
         """Compare what workers read of changelogs with what their state directories had.

@@ -1,18 +1,20 @@
 """A worker that lacks permissions says which, one after the other, with the command that grants it; which works."""
 
 import asyncio
+import logging
 import re
 import shlex
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
-from streamlib.errors import AuthorizationError
 from streamlib.kafka_streams import KafkaStreams
+from streamlib.runtime.restore import cancelled
 from streamlib.testing.kafka_broker import KafkaBroker
 from streamlib.testing.kafka_jars import fetch_jars, find_java
 from streamlib.transport.kafka.client import Connection, KafkaClient
@@ -47,7 +49,10 @@ async def app(guarded: KafkaBroker, tmp_path: Path) -> AsyncIterator[Counting]:
 
 RESOURCES = {"--topic": 2, "--group": 3, "--transactional-id": 5}
 OPERATIONS = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Describe": 8, "DescribeConfigs": 10}
-LITERAL, ALLOW, ANY_HOST = 3, 3, "*"
+LITERAL, PREFIXED = 3, 4
+DENY, ALLOW = 2, 3
+ALL = 2  # operations
+ALICE = ("User:alice", "*")  # from any host
 
 
 def command_in(told: str) -> list[str]:
@@ -71,57 +76,89 @@ async def grant(arguments: list[str], broker: KafkaBroker) -> None:
     pairs = list(pairwise(arguments))
     (operation,) = [OPERATIONS[value] for option, value in pairs if option == "--operation"]
     rules = [
-        (RESOURCES[option], value, LITERAL, "User:alice", ANY_HOST, operation, ALLOW)
-        for option, value in pairs
-        if option in RESOURCES
+        (RESOURCES[option], value, LITERAL, *ALICE, operation, ALLOW) for option, value in pairs if option in RESOURCES
     ]
+    await administrate(broker, [CreateAclsRequest(*rule) for rule in rules])
+
+
+async def administrate(broker: KafkaBroker, requests: list[Any]) -> None:
     client = KafkaClient(Connection(broker.address, None, "administrator"))
     await client.start()
-    for rule in rules:
-        answer = await client.send(client.get_random_node(), CreateAclsRequest(*rule))
-        assert {code for code, _ in answer.creation_responses} == {0}
+    for request in requests:
+        answer = await client.send(client.get_random_node(), request)
+        answers = answer.creation_responses if isinstance(request, CreateAclsRequest) else answer.filter_responses
+        assert {code for code, *_ in answers} == {0}
     await client.close()
 
 
-async def test_every_missing_permission_is_told_with_the_command_that_grants_it(
-    app: Counting, guarded: KafkaBroker
-) -> None:
-    await app.create(1)
-    await app.write(1_000)
+class Refused(logging.Handler):
+    """The lines in which a worker tells of permissions that it waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@pytest.fixture
+def refused() -> Iterator[Refused]:
+    refused, logger = Refused(), logging.getLogger("streamlib.runtime.permissions")
+    logger.addHandler(refused)
+    yield refused
+    logger.removeHandler(refused)
+
+
+def of_alice(app: Counting, broker: KafkaBroker, **settings: object) -> KafkaStreams:
+    """A worker that comes to the broker as alice."""
     security = SecurityConfig(
         "SASL_PLAINTEXT", sasl_mechanism="PLAIN", username="alice", password=PASSWORD, allow_insecure=True
     )
+    pairs = {
+        "application_id": app.name,
+        "state_dir": app.folder / "state",
+        "processing_guarantee": "exactly_once_v2",
+        **settings,
+    }
+    return KafkaStreams(counting(app.name), pairs, transport=KafkaTransport(broker.listener("NAMED"), security))
+
+
+async def until_counted(app: Counting, streams: KafkaStreams, seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while await app.counts("out") != app.expected:
+            await asyncio.wait([asyncio.ensure_future(streams.wait())], timeout=0.1)
+            if streams.failed:
+                await streams.wait()
+
+
+async def test_every_missing_permission_is_told_with_the_command_that_grants_it(
+    app: Counting, guarded: KafkaBroker, refused: Refused
+) -> None:
+    await app.create(1)
+    await app.write(1_000)
     granted: list[str] = []
-    told: list[str] = []
 
-    async def run() -> None:
-        transport = KafkaTransport(guarded.listener("NAMED"), security)
-        settings = {
-            "application_id": app.name,
-            "state_dir": app.folder / "state",
-            "processing_guarantee": "exactly_once_v2",
-        }
-        async with KafkaStreams(counting(app.name), settings, transport=transport) as streams, asyncio.timeout(30):
-            while await app.counts("out") != app.expected:
-                await asyncio.wait([asyncio.ensure_future(streams.wait())], timeout=0.1)
-                if streams.failed:
-                    await streams.wait()
+    async def grant_what_is_told() -> None:
+        while True:
+            for told in refused.lines[len(granted) :]:
+                command = command_in(told)
+                if not granted:
+                    await asyncio.to_thread(run_command, command, guarded)
+                else:
+                    await grant(command, guarded)
+                granted.append(" ".join(command[command.index("--operation") + 1 :]))
+            await asyncio.sleep(0.1)
 
-    for _ in range(20):
-        try:
-            await run()
-            break
-        except AuthorizationError as error:
-            told.append(str(error))
-            command = command_in(str(error))
-            if not granted:
-                await asyncio.to_thread(run_command, command, guarded)
-            else:
-                await grant(command, guarded)
-            granted.append(" ".join(command[command.index("--operation") + 1 :]))
-            assert len(set(granted)) == len(granted), f"told twice: {granted}"
-    assert await app.counts("out") == app.expected, granted
-    assert [text for text in told if "User:alice may not" not in text or PASSWORD in text] == []
+    granting = asyncio.create_task(grant_what_is_told())
+    try:
+        async with of_alice(app, guarded) as streams:
+            await until_counted(app, streams)
+    finally:
+        await cancelled(granting)
+    assert await app.counts("out") == app.expected
+    assert len(set(granted)) == len(granted), f"told twice: {granted}"
+    assert [text for text in refused.lines if "User:alice may not" not in text or PASSWORD in text] == []
     internal = [f"--topic {app.name}-counts-{kind}" for kind in ("repartition", "changelog")]
     source, sink = f"--topic {app.name}-in", f"--topic {app.name}-out"
     (transactional,) = [each for each in granted if "--transactional-id" in each]
@@ -133,3 +170,36 @@ async def test_every_missing_permission_is_told_with_the_command_that_grants_it(
         *(f"Read {topic}" for topic in (source, internal[0])),  # a changelog is read when it is restored
         f"Write {sink}",
     }
+
+
+@pytest.mark.parametrize(
+    ("resource", "name", "operation"),
+    [
+        ("--topic", "-in", "Read"),
+        ("--topic", "-out", "Write"),
+        ("--topic", "-counts-changelog", "Write"),
+        ("--group", "", "Read"),
+        ("--transactional-id", "-", "Write"),
+    ],
+)
+async def test_nothing_is_lost_when_a_permission_is_taken_from_a_running_worker_and_given_back(
+    app: Counting, guarded: KafkaBroker, refused: Refused, resource: str, name: str, operation: str
+) -> None:
+    await app.create(1)
+    everything = [(kind, app.name, PREFIXED, *ALICE, ALL, ALLOW) for kind in RESOURCES.values()]
+    await administrate(guarded, [CreateAclsRequest(*rule) for rule in everything])
+    taken = (RESOURCES[resource], app.name + name, PREFIXED, *ALICE, OPERATIONS[operation], DENY)
+    async with of_alice(app, guarded) as streams:
+        await app.write(1_000)
+        await until_counted(app, streams)
+        assert refused.lines == []
+        await administrate(guarded, [CreateAclsRequest(*taken)])
+        await app.write(1_000)
+        async with asyncio.timeout(30):
+            while not refused.lines:
+                await asyncio.sleep(0.1)
+        assert not streams.health().ready
+        await app.write(1_000)
+        await administrate(guarded, [DeleteAclsRequest(*taken)])
+        await until_counted(app, streams)
+    assert [line for line in refused.lines if f"User:alice may not {operation} " not in line] == []

@@ -232,7 +232,7 @@ async def test_a_worker_warns_when_room_for_its_stores_runs_out(app, caplog) -> 
     await app.produce("in", [("a", "10", 1)])
     free = shutil.disk_usage(app.state_dir).free
     await app.run(numbers(), "in", state_min_free_bytes=free * 3 // 4)
-    assert "MiB free: free some space before state cannot be written" in caplog.text
+    assert "MiB free: free some space before it is too little" in caplog.text
 
 
 async def test_a_worker_without_stores_on_disk_needs_no_room(app) -> None:

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 
-from streamlib import PunctuationType, Record, StreamsBuilder, serdes
+from streamlib import PunctuationType, Record, Stores, StreamsBuilder, serdes
 from streamlib.config import StreamsConfig
 from streamlib.errors import CommitError, ConfigError, DeliveryError
 from streamlib.kafka_streams import KafkaStreams
 from streamlib.record import TopicPartition
+from streamlib.runtime.restore import Restorer
 from streamlib.topology.processor_api import Processor
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import OffsetAndMetadata
+from streamlib.transport.embedded.producer import EmbeddedProducer
 from streamlib.transport.memory import MemoryTransport
 from tests.runtime.conftest import Application
 from tests.runtime.flaky import Faults, FlakyTransport
@@ -264,6 +266,54 @@ async def test_calls_that_outlast_a_stop_leave_nothing_in_the_stores_above_them(
     gate.set()
     await app.run(topology, "in", **settings)
     assert [value for _, value, _ in await app.read("out")] == [b"%d!" % n for n in range(1, 11)]
+
+
+async def test_what_a_task_writes_when_it_starts_is_not_in_the_commit_that_is_being_made(
+    app: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Starting(Processor[str, str, str, str]):
+        @staticmethod
+        def stores() -> list[Any]:
+            return [Stores.key_value_store("starts", serdes.STRING, serdes.INT64)]
+
+        def init(self, context: Any) -> None:
+            super().init(context)
+            store = context.get_state_store("starts")
+            store.put("starts", (store.get("starts") or 0) + 1)
+            context.forward(Record("start", str(store.get("starts")), 0))
+
+        def process(self, record: Record[str, str]) -> None:
+            self.context.forward(record)
+
+    builder = StreamsBuilder("starting")
+    builder.stream("busy", **TEXT).to("out")
+    builder.stream("quiet", **TEXT).process(Starting).to("starts")
+    topology = builder.build()
+    await app.create(1, "busy", "quiet", "out", "starts")
+    await app.produce("quiet", [("k", "v", 1)])
+    await app.run(topology, "quiet")
+
+    sent, restored = asyncio.Event(), asyncio.Event()
+    send_offsets, complete = EmbeddedProducer.send_offsets, Restorer._complete
+
+    async def send_and_wait(self: EmbeddedProducer, *arguments: Any) -> None:
+        await send_offsets(self, *arguments)
+        sent.set()
+        await restored.wait()
+        await asyncio.sleep(0.1)
+
+    async def wait_and_complete(self: Restorer, *arguments: Any) -> None:
+        await sent.wait()
+        await complete(self, *arguments)
+        restored.set()
+
+    monkeypatch.setattr(EmbeddedProducer, "send_offsets", send_and_wait)
+    monkeypatch.setattr(Restorer, "_complete", wait_and_complete)
+    await app.produce("busy", [("k", "v", n) for n in range(10)])
+    await app.produce("quiet", [("k", "w", 2)])
+    await app.run(topology, "busy", "quiet", worker="another")
+    assert restored.is_set()
+    assert [value for _, value, _ in await app.read("starts")] == [b"1", b"v", b"2", b"w"]
 
 
 async def test_what_an_aborted_transaction_leaves_in_an_input_is_stepped_over(app: Application) -> None:

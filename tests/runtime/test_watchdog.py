@@ -228,6 +228,156 @@ async def test_the_worker_is_left_alone_when_no_broker_answers(broker: MemoryBro
         await processed(running, 20)
 
 
+class StuckReader:
+    """A reader without a group to which a broker gives nothing until something was done."""
+
+    def __init__(self, real: Any, transport: "StuckRestore") -> None:
+        self._real = real
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def poll(self, wanted: Any, **settings: Any) -> Any:
+        return await self._real.poll([] if self._transport.stuck else wanted, **settings)
+
+
+class RejoiningMember:
+    def __init__(self, real: Any, transport: "StuckRestore") -> None:
+        self._real = real
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def rejoin(self) -> None:
+        self._transport.done("rejoin")
+        self._real.rejoin()
+
+
+class StuckRestore:
+    """A transport whose readers are stuck until one is made anew, or the group is joined again, or for ever."""
+
+    def __init__(self, broker: MemoryBroker, heals_by: str) -> None:
+        self._real = MemoryTransport(broker)
+        self._heals_by = heals_by
+        self.stuck = True
+        self.readers = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def done(self, action: str) -> None:
+        self.stuck = self.stuck and action != self._heals_by
+
+    def consumer(self, group: Any = None, isolation: Any = "read_committed") -> Any:
+        real = self._real.consumer(group, isolation)
+        if group is not None:
+            return RejoiningMember(real, self)
+        self.readers += 1
+        if self.readers == 2:
+            self.done("reader")
+        return StuckReader(real, self)
+
+
+def keeping() -> Topology:
+    builder = StreamsBuilder("watched")
+    builder.stream("in", serdes.STRING, serdes.STRING).group_by_key().count(store="counts").to_stream().to(
+        "out", value_serde=serdes.INT64
+    )
+    return builder.build()
+
+
+async def kept(broker: MemoryBroker, folder: Path) -> None:
+    """Leave state in a changelog."""
+    await write(broker, STUCK)
+    async with streams(keeping(), MemoryTransport(broker), folder) as running:
+        await processed(running, 10)
+
+
+BRIEFLY = {"transaction_timeout_ms": 100}
+
+
+@pytest.mark.parametrize(("heals_by", "taken"), [("reader", {"refetch": 1}), ("rejoin", {"refetch": 1, "rejoin": 1})])
+async def test_restoring_goes_on_when_one_of_the_steps_heals_it(
+    broker: MemoryBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture, heals_by: str, taken: dict[str, int]
+) -> None:
+    await kept(broker, tmp_path / "first")
+    caplog.set_level(logging.INFO)
+    async with streams(keeping(), StuckRestore(broker, heals_by), tmp_path / "second", **BRIEFLY) as running:
+        await write(broker, STUCK, TopicPartition("in", 0))
+        await processed(running, 20)
+        assert steps(running) == taken
+        assert running.health().stalled == ()
+        told = {(name, labels.get("topic")): value for name, labels, value in running.metrics}
+        assert told["partition_stalled_seconds", "watched-counts-changelog"] == 0
+    where = "task=0_1 topic=watched-counts-changelog partition=1 offset=0: no progress for "
+    assert where in caplog.text
+    assert "up to 1 records are missing in store counts, which is being restored: fetching anew" in caplog.text
+
+
+async def test_the_worker_ends_with_an_error_when_nothing_helps_restoring(broker: MemoryBroker, tmp_path: Path) -> None:
+    await kept(broker, tmp_path / "first")
+    transport, seen = StuckRestore(broker, "nothing"), set()
+    running = streams(keeping(), transport, tmp_path / "second", **BRIEFLY)
+
+    async def run() -> None:
+        async with running:
+            while not running.failed:
+                await asyncio.sleep(0.01)
+                seen.update((each.topic, each.step) for each in running.health().stalled)
+
+    async with asyncio.timeout(20):
+        with pytest.raises(
+            StalledError, match=r"^task=0_1 topic=watched-counts-changelog partition=1 offset=0: no pro"
+        ):
+            await run()
+    assert {("watched-counts-changelog", step) for step in ("refetch", "rejoin")} <= seen
+    assert steps(running) == {"refetch": 1, "rejoin": 1, "exit": 1}
+    assert transport.readers == 3
+
+
+class SlowReader(StuckReader):
+    async def poll(self, wanted: Any, **settings: Any) -> Any:
+        await asyncio.sleep(TIMEOUT_MS / 1000 / 3)
+        return await self._real.poll(wanted, **{**settings, "max_records": 1})
+
+
+class SlowRestore(StuckRestore):
+    def consumer(self, group: Any = None, isolation: Any = "read_committed") -> Any:
+        real = self._real.consumer(group, isolation)
+        return real if group is not None else SlowReader(real, self)
+
+
+async def test_restoring_is_left_alone_when_it_gets_on_slowly(broker: MemoryBroker, tmp_path: Path) -> None:
+    producer = MemoryTransport(broker).producer()
+    await producer.start()
+    for number in (0, 1):
+        producer.append(TopicPartition("in", number), [b"%d" % key for key in range(10)], [b"v"] * 10, [1] * 10)
+    await producer.close()
+    async with streams(keeping(), MemoryTransport(broker), tmp_path / "first") as running:
+        await processed(running, 20)
+    async with streams(keeping(), SlowRestore(broker, "nothing"), tmp_path / "second", **BRIEFLY) as running:
+        await write(broker, STUCK, TopicPartition("in", 0))
+        await processed(running, 20)
+        assert steps(running) == {}
+
+
+async def test_restoring_is_left_alone_when_no_broker_answers(broker: MemoryBroker, tmp_path: Path) -> None:
+    await kept(broker, tmp_path / "first")
+    faults = Faults()
+    faults.fail("reader.poll", times=1_000_000)
+    async with streams(
+        keeping(), FlakyTransport(MemoryTransport(broker), faults), tmp_path / "second", **BRIEFLY
+    ) as running:
+        faults.fail("admin.end_offsets", times=1_000_000)
+        await left_alone(running)
+        faults.fail("reader.poll", times=1)
+        faults.fail("admin.end_offsets", times=1)
+        await write(broker, STUCK)
+        await processed(running, 10)
+
+
 async def test_nothing_is_done_when_the_watchdog_is_off(broker: MemoryBroker, tmp_path: Path) -> None:
     transport = StuckTransport(broker, "nothing")
     async with streams(copying(), transport, tmp_path, stall_timeout_ms=0) as running:

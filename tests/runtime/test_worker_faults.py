@@ -8,6 +8,7 @@ import pytest
 from streamlib import KafkaStreams, StreamsBuilder, serdes
 from streamlib.clock import SystemClock
 from streamlib.errors import (
+    AuthorizationError,
     BrokerUnavailableError,
     CommitError,
     DeliveryError,
@@ -151,6 +152,66 @@ async def test_no_record_is_lost_when_a_record_or_a_commit_is_refused(
             await app.drained(streams, "in", "counting-counts-repartition")
     assert faults.calls["producer.start"] > 1
     assert all(count >= 80 for count in (await counts(app)).values())
+
+
+NOT_PERMITTED = AuthorizationError("alice may not")
+RUN_CALLS = (
+    *("member.poll", "member.committed", "producer.drain", "producer.flush", "producer.start"),
+    *("reader.start", "reader.poll", "admin.end_offsets", "admin.partition_counts", "admin.topic_ids"),
+)
+
+
+@pytest.mark.parametrize("call", START_CALLS)
+async def test_a_start_is_tried_again_whichever_call_is_not_permitted_at_first(app, call: str, caplog) -> None:
+    await prepared(app)
+    faults = Faults()
+    if call == "admin.topic_configs":  # asked for topics that exist already
+        await app.run(counting(), "in")
+    faults.fail(call, 2, NOT_PERMITTED)
+    with caplog.at_level(logging.WARNING):
+        async with flaky(app, faults) as streams:
+            await app.drained(streams, "in", "counting-counts-repartition")
+    assert faults.calls[call] >= 3
+    assert await counts(app) == dict.fromkeys(("w0", "w1", "w2", "w3", "w4"), 20)
+    assert [record.getMessage() for record in caplog.records] == ["waiting up to 60 s for a permission: alice may not"]
+
+
+@pytest.mark.parametrize("call", RUN_CALLS)
+async def test_no_record_is_lost_when_a_call_is_not_permitted_for_a_while(app, call: str, caplog) -> None:
+    await prepared(app)
+    await app.run(counting(), "in", "counting-counts-repartition")
+    faults = Faults()
+    if call.startswith(("reader", "admin.end", "producer.start", "member.committed")):
+        faults.fail("member.poll", 1, DeliveryError("restore"))
+    async with flaky(app, faults, statestore_cache_max_bytes=0) as streams:
+        faults.fail(call, 3, NOT_PERMITTED)
+        await app.produce("in", [(None, f"w{n % 5}", n) for n in range(100)])
+        await app.drained(streams, "in", "counting-counts-repartition")
+    assert faults.calls[call] > 3
+    told = [record.getMessage() for record in caplog.records if "for a permission" in record.getMessage()]
+    assert told == ["waiting up to 60 s for a permission: alice may not"]
+    found = await counts(app)
+    assert found.keys() == {"w0", "w1", "w2", "w3", "w4"}
+    assert all(count >= 40 for count in found.values())
+    assert app.guarantee == "at_least_once" or set(found.values()) == {40}
+
+
+@pytest.mark.parametrize("call", ["admin.partition_counts", "member.poll", "producer.flush"])
+async def test_a_worker_stops_with_what_it_may_not_do_when_that_is_not_granted_in_a_minute(app, call: str) -> None:
+    await prepared(app)
+    faults = Faults()
+    faults.fail(call, 1_000_000, NOT_PERMITTED)
+    settings = {"commit_interval_ms": 50, "state_dir": app.state_dir / "flaky", "processing_guarantee": app.guarantee}
+    clock = Hasty()
+    began = clock.monotonic()
+    async with asyncio.timeout(20):
+        with pytest.raises(AuthorizationError, match="alice may not"):
+            async with KafkaStreams(
+                counting(), settings, transport=FlakyTransport(app.transport(), faults), clock=clock
+            ) as streams:
+                await streams.wait()
+    assert clock.monotonic() - began >= 60
+    assert faults.calls[call] > 3
 
 
 async def test_a_long_outage_is_told_in_one_line(app, caplog) -> None:

@@ -1,7 +1,8 @@
 """The application that simulations run: it counts words, in all and by window, and ticks with the wall clock.
 
 Every count and every tick is one higher than the last one of its key, so that each output shows on its own what is
-lost or done twice. Ticks come without records: their tasks write in transactions that take nothing from an input.
+lost or done twice. Ticks come without records, the first of them when a task starts: their tasks write in transactions
+that take nothing from an input.
 """
 
 from datetime import timedelta
@@ -29,6 +30,7 @@ class Ticker(Processor[str, str, str, int]):
         super().init(context)
         self._ticks = context.get_state_store("ticks-store")
         self._name = f"ticks of {context.task_id}"
+        self._tick(context.current_system_time_ms)
         context.schedule(timedelta(seconds=TICK_SECONDS), PunctuationType.WALL_CLOCK_TIME, self._tick)
 
     def process(self, record: Record[str, str]) -> None:

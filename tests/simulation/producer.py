@@ -69,7 +69,7 @@ class SimulatedProducer:
         self._joined: set[TopicPartition] = set()
         self._offsets_joined = False
         self._failure: DeliveryError | None = None
-        self._refusal: str | None = "this producer is not started"
+        self._refusal: TransportError | None = DeliveryError("this producer is not started")
         self._unanswered = False
         self._in_transaction = False
         self._sending: asyncio.Task[None] | None = None
@@ -78,7 +78,7 @@ class SimulatedProducer:
     async def start(self) -> None:
         """Get an id and an epoch."""
         await self._init(START_SECONDS)
-        self._refusal = None if self._name is None else NOT_BEGUN
+        self._refusal = None if self._name is None else DeliveryError(NOT_BEGUN)
 
     async def close(self) -> None:
         """Deliver, or abort."""
@@ -92,7 +92,7 @@ class SimulatedProducer:
 
     async def kill(self) -> None:
         """Say nothing more."""
-        self._refusal = "this producer was closed"
+        self._refusal = DeliveryError("this producer was closed")
         self._buffers.clear()
         if self._linger is not None:
             self._linger.cancel()
@@ -162,7 +162,7 @@ class SimulatedProducer:
         if not offsets and "member" in self.guards:
             raise TransportError("a transaction without offsets is not fenced")
         await self._deliver()
-        self._refusal = "append after send_offsets()"
+        self._refusal = TransportError("append after send_offsets()")  # no fault of any network's
         name, epoch = self._name, self._epoch
         assert name is not None
         group_id = group.group_id
@@ -187,7 +187,7 @@ class SimulatedProducer:
         self._ends.clear()
 
     async def _end(self, *, commit: bool) -> None:
-        self._refusal = NOT_BEGUN if self._failure is None else str(self._failure)
+        self._refusal = DeliveryError(NOT_BEGUN if self._failure is None else str(self._failure))
         if self._joined or self._offsets_joined:
             name, epoch = self._name, self._epoch
             assert name is not None
@@ -294,7 +294,7 @@ class SimulatedProducer:
         if self._failure is not None:
             raise DeliveryError(str(self._failure))
         if self._refusal is not None:
-            raise DeliveryError(self._refusal)
+            raise self._refusal
 
     def _in(self, doing: str) -> None:
         if self._failure is not None:

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from streamlib.errors import CommitError
+from streamlib.errors import CommitError, TransportError
 from streamlib.record import TopicPartition
 from streamlib.transport.base import OffsetAndMetadata
 
@@ -163,6 +163,20 @@ async def test_offsets_become_visible_with_the_records_when_the_transaction_comm
     await producer.commit()
     assert await bench.values(output, 1) == [b"v"]
     assert await member.consumer.committed([tp]) == {tp: OffsetAndMetadata(3, "meta")}
+
+
+async def test_nothing_more_is_written_when_the_transaction_has_its_offsets(bench):
+    member, [tp] = await bench.owning_member()
+    output = await bench.partition()
+    producer = await bench.producer(bench.name("tx"))
+    for value in (b"first", b"second"):
+        await producer.begin()
+        producer.append(output, [None], [value], [1])
+        await producer.send_offsets({tp: OffsetAndMetadata(1)}, member.metadata)
+        with pytest.raises(TransportError, match="after send_offsets"):
+            producer.append(output, [None], [b"late"], [1])
+        await producer.commit()
+    assert await bench.values(output, 2) == [b"first", b"second"]
 
 
 async def test_offsets_stay_old_when_the_transaction_aborts(bench):

@@ -54,7 +54,8 @@ ACTIONS = {
     "RecordTooLargeError SerdeError",
     "refuse": "AuthorizationError ConfigError DataLossError InternalTopicError MissingTopicError TooManyErrorsError "
     "TopologyError",
-    "stop": "BrokerLockedError StalledError StateDirLockedError StateStoreError StreamlibError TransportError",
+    "stop": "BrokerLockedError ForkedError StalledError StateDirLockedError StateStoreError StreamlibError "
+    "TransportError",
 }
 
 

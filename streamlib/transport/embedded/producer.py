@@ -66,6 +66,7 @@ class EmbeddedProducer:
         self._transaction_timeout_ms = transaction_timeout_ms
         self._epoch = -1
         self._in_transaction = False
+        self._offsets_sent = False
         self._dead = False
         self._failure: BaseException | None = None
         self._buffers: dict[TopicPartition, _Buffer] = {}
@@ -112,6 +113,9 @@ class EmbeddedProducer:
         if self._transactional_id is not None and not self._in_transaction:
             msg = f"the producer with transactional id {self._transactional_id} is in no transaction: begin() one first"
             raise DeliveryError(msg)
+        if self._offsets_sent:
+            msg = "append after send_offsets(): the transaction may only be committed or aborted"
+            raise TransportError(msg)
         if not keys:
             return
         columns = Columns(list(keys), list(values), list(timestamps), None if headers is None else list(headers))
@@ -163,11 +167,12 @@ class EmbeddedProducer:
         self._refuse_after_failure()
         assert self._transactional_id is not None, "begin() needs a producer with a transactional id"
         assert not self._in_transaction, "begin() inside a transaction"
-        self._in_transaction = True
+        self._in_transaction, self._offsets_sent = True, False
 
     async def send_offsets(self, offsets: Mapping[TopicPartition, OffsetAndMetadata], group: GroupMetadata) -> None:
         """Write the buffers, then add offsets to the transaction."""
         await self._write()
+        self._offsets_sent = True
         members = self._broker.group(group.group_id)
 
         def job(store: Store) -> None:
@@ -183,7 +188,7 @@ class EmbeddedProducer:
         assert transactional_id is not None, "commit() needs a producer with a transactional id"
         assert self._in_transaction, "commit() outside a transaction"
         await self._deliver(lambda store: store.transactions.commit(transactional_id, epoch))
-        self._in_transaction = False
+        self._in_transaction = self._offsets_sent = False
 
     async def abort(self) -> None:
         """Forget the buffers and abort the transaction."""
@@ -192,7 +197,7 @@ class EmbeddedProducer:
         async with self._writing:
             self._buffers, self._buffered, self._ends = {}, 0, {}
             await self._broker.write(lambda store: store.transactions.abort(transactional_id, epoch))
-        self._in_transaction = False
+        self._in_transaction = self._offsets_sent = False
 
     async def _send_soon(self) -> None:
         while self._buffers:

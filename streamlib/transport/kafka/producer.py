@@ -8,6 +8,7 @@ Next: `sending`, which talks to brokers.
 """
 
 import asyncio
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -415,7 +416,7 @@ class KafkaProducer:
     def _again(self) -> StreamlibError:
         """The refusal in force, as an exception of its own for each who hears it."""
         assert self._refusal is not None
-        told = type(self._refusal)(str(self._refusal))
+        told = copy.copy(self._refusal)
         told.__cause__ = self._refusal.__cause__
         return told
 

@@ -100,7 +100,8 @@ def translate(error: BaseException, doing: str, caller: Caller = UNKNOWN_CALLER,
         return error
     kind = _kind(error)
     if kind is AuthorizationError:
-        return AuthorizationError(f"{doing}: {describe(error)}. {_grant(error, caller, operation)}")
+        needed = _grant(error, caller, operation)
+        return AuthorizationError(f"{doing}: {describe(error)}. {needed}", needed)
     mend = _MENDS.get(type(error))
     return kind(f"{doing}: {describe(error)}" + (f". To mend it, {mend}" if mend else ""))
 

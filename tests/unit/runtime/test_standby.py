@@ -12,6 +12,7 @@ from streamlib.clock import SystemClock
 from streamlib.config import StreamsConfig
 from streamlib.metrics import Metrics
 from streamlib.record import TopicPartition
+from streamlib.runtime.free_space import FreeSpace
 from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.standby import Standbys
 from streamlib.runtime.stored_tasks import StoredTasks
@@ -44,8 +45,9 @@ class Opener:
 class Bench:
     """A broker with a changelog, and a worker's copies."""
 
-    def __init__(self, transport: MemoryTransport, standbys: Standbys, opener: Opener, admin) -> None:
+    def __init__(self, transport: MemoryTransport, standbys: Standbys, opener: Opener, admin, space: FreeSpace) -> None:
         self.transport, self.standbys, self.opener, self.admin = transport, standbys, opener, admin
+        self.space = space
 
     def keep(self, *tasks: TaskId, **handed_over) -> None:
         self.standbys.keep(self.opener, frozenset(tasks), handed_over, 0)
@@ -80,9 +82,10 @@ async def following(transport: MemoryTransport, directory: StateDirectory) -> As
     admin = await transport.admin()
     clock = SystemClock()
     config = StreamsConfig("app", state_dir=directory.path.parent)
-    standbys = Standbys(transport, admin, config, clock, Metrics(), StoredTasks(directory, clock, 0))
+    space = FreeSpace(directory.path, 0, clock, Metrics())
+    standbys = Standbys(transport, admin, config, clock, Metrics(), StoredTasks(directory, clock, 0), space)
     running = asyncio.ensure_future(standbys.follow())
-    yield Bench(transport, standbys, Opener(directory), admin)
+    yield Bench(transport, standbys, Opener(directory), admin, space)
     if running.done():
         running.result()
     running.cancel()
@@ -112,6 +115,22 @@ async def test_a_copy_follows_its_changelog(bench: Bench) -> None:
     await bench.write(100, 50)
     await bench.holds(150)
     assert bench.standbys.tasks[TASK].stores.held == 150
+
+
+async def test_a_copy_reads_nothing_while_there_is_no_room_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamlib.runtime.free_space.SECONDS", 0.02)
+    bench.keep(TASK)
+    await bench.write(0, 100)
+    await bench.holds(100)
+    bench.space.low = True
+    await asyncio.sleep(0.3)  # a poll that had begun
+    await bench.write(100, 50)
+    await asyncio.sleep(0.3)
+    assert bench.rows() == 100
+    bench.space.low = False
+    await bench.holds(150)
 
 
 async def test_a_copy_never_has_what_is_not_committed(bench: Bench) -> None:
