@@ -193,6 +193,26 @@ async def test_a_transaction_goes_on_with_the_next_token_when_one_is_refused(sec
     assert await read(plain, tp) == [b"v"]
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3], ids=["at the start", "to the broker", "to the coordinator"])
+async def test_the_function_for_tokens_is_asked_again_when_it_has_raised(secured, authority, failing):
+    address, tokens = secured.listener("SECURE"), Tokens()
+    plain = KafkaTransport(address, sasl(authority, "PLAIN"))
+    tp = await create(plain)
+
+    async def unreliable() -> str:
+        if tokens.given == failing - 1:
+            tokens.given += 1
+            raise LookupError("the vault is sealed")
+        return await tokens()
+
+    transport = KafkaTransport(address, sasl(authority, "OAUTHBEARER", oauth_token=unreliable))
+    if failing == 1:
+        with pytest.raises(BrokerUnavailableError, match="oauth_token has raised LookupError"):
+            await write(transport, tp)
+    await write(transport, tp)
+    assert await read(plain, tp) == [b"v"]
+
+
 async def test_a_consumer_may_be_started_again_when_its_first_token_was_refused(secured, authority):
     address = secured.listener("SECURE")
     plain = KafkaTransport(address, sasl(authority, "PLAIN"))

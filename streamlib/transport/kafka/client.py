@@ -66,8 +66,16 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
         self._oauth_token = oauth_token
 
     async def token(self) -> str:
-        """A fresh token."""
-        return await self._oauth_token()
+        """A fresh token.
+
+        Raises:
+            KafkaConnectionError: The function has raised: there is no connection for now, as if no broker answered.
+        """
+        try:
+            return await self._oauth_token()
+        except Exception as error:
+            msg = f"oauth_token has raised {error!r}"
+            raise KafkaConnectionError(msg) from error
 
 
 class TokenLogin:
