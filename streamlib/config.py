@@ -42,7 +42,8 @@ class StreamsConfig:
             so long for the tasks of a worker that does not come back.
         statestore_cache_max_bytes: Memory for write caches, over all stores of this worker; 0 turns caching off. Kafka
             Streams has 10 MiB, for as many entries: a Python object is larger than a Java byte array.
-        state_memory_bytes: Memory for RocksDB blocks and memtables, over all stores of this worker.
+        state_memory_bytes: Memory for RocksDB blocks and memtables and for rows on their way there, over all stores of
+            this worker.
         state_min_free_bytes: A worker with stores on disk does not start when the file system of `state_dir` has less
             room, and reads nothing while there is less; it warns when there is less than twice that. 0: never.
         auto_offset_reset: Where to start reading an input topic that has no committed offset: ``earliest``, ``latest``,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from streamlib.errors import StateDirLockedError, StateStoreError
 from streamlib.state.base import TaskEngine
-from streamlib.state.logged import LoggedEngine
+from streamlib.state.logged import LoggedEngine, LogMemory
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.rocksdb import RocksEngine, RocksMemory
 
@@ -35,6 +35,7 @@ class StateDirectory:
     def __init__(self, path: Path, memory: RocksMemory, lock: int) -> None:
         self.path = path
         self._memory = memory
+        self._log_memory = LogMemory(memory.log_bytes)
         self._lock: int | None = lock
 
     @classmethod
@@ -96,7 +97,7 @@ class StateDirectory:
             return MemoryEngine()
         path = self.task_path(task_id)
         _make_private(path)
-        return LoggedEngine(RocksEngine.open(path, self._memory))
+        return LoggedEngine(RocksEngine.open(path, self._memory), self._log_memory)
 
     def remove_unowned(self, owned: Collection[str], unused_since_ms: int) -> list[str]:
         """Delete the directories of tasks that are not ``owned`` and did not change since; gives their ids.

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from itertools import islice, repeat
 from typing import Any, Final
+from weakref import WeakSet
 
 from msgspec.msgpack import Decoder, Encoder
 
@@ -22,12 +23,29 @@ from streamlib.state.sorted_keys import Rows, SortedKeys, merged
 LOG = "log of recent commits"
 """Name of the engine's table with the log."""
 
-MAX_ROWS = 50_000
 MAX_BYTES = 6 * 1024 * 1024  # of the log: below a memtable's size RocksDB forgets it without writing it to a file
 
+_ROW_OVERHEAD_BYTES = 170  # two bytes objects and a dict entry
 _MISSING: Final[Any] = object()
 _SAMPLED_ROWS = 32
 _NUMBER = struct.Struct(">q")
+
+
+class LogMemory:
+    """Memory for recent rows, shared out evenly among the engines of a worker.
+
+    Args:
+        max_bytes: Of all of them, about.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self.engines: WeakSet[LoggedEngine] = WeakSet()
+
+    @property
+    def share_bytes(self) -> int:
+        """What each may hold."""
+        return self._max_bytes // max(1, len(self.engines))
 
 
 class LoggedEngine:
@@ -35,9 +53,12 @@ class LoggedEngine:
 
     Args:
         engine: Is read now; nothing else may write to it.
+        memory: For the rows that are not in their tables yet.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, memory: LogMemory) -> None:
+        memory.engines.add(self)
+        self._memory = memory
         self._engine = engine
         self._encode = Encoder().encode
         self._recent: dict[str, Rows] = {}
@@ -131,9 +152,9 @@ class LoggedEngine:
         if not writes:
             yield from self._engine.write_chunks({}, offsets)
             return
-        keys = sum(map(len, self._recent.values()))
-        free = MAX_BYTES - self._bytes
-        commit = None if keys > MAX_ROWS or _about_bytes(writes) > free else self._encode(writes)
+        overhead = _ROW_OVERHEAD_BYTES * sum(map(len, self._recent.values()))
+        free = min(MAX_BYTES, self._memory.share_bytes - overhead) - self._bytes
+        commit = None if _about_bytes(writes) > free else self._encode(writes)
         if commit is None or len(commit) > free:
             yield from self._flush(offsets)
             return
@@ -155,11 +176,13 @@ class LoggedEngine:
 
     def close(self) -> None:
         """Close; what is in the log only is found there again."""
+        self._memory.engines.discard(self)
         self._forget()
         self._engine.close()
 
     def destroy(self) -> None:
         """Close and delete everything."""
+        self._memory.engines.discard(self)
         self._forget()
         self._engine.destroy()
 

@@ -52,14 +52,18 @@ class RocksMemory:
     """The memory that all engines of a worker share: one block cache, with the memtables charged to it.
 
     Args:
-        state_memory_bytes: Capacity of the cache. At most half of it is memtables.
+        state_memory_bytes: A quarter is for rows on their way here (`logged`), the rest the capacity of the cache, of
+            which at most half is memtables.
+
+    Attributes:
+        log_bytes: That quarter.
     """
 
     def __init__(self, state_memory_bytes: int) -> None:
-        self._cache = Cache(state_memory_bytes)
-        self._buffers = WriteBufferManager.new_write_buffer_manager_with_cache(
-            state_memory_bytes // 2, False, self._cache
-        )
+        self.log_bytes = state_memory_bytes // 4
+        cache_bytes = state_memory_bytes - self.log_bytes
+        self._cache = Cache(cache_bytes)
+        self._buffers = WriteBufferManager.new_write_buffer_manager_with_cache(cache_bytes // 2, False, self._cache)
         blocks = BlockBasedOptions()
         blocks.set_block_cache(self._cache)
         blocks.set_bloom_filter(10, False)

@@ -88,7 +88,8 @@ def settings(guarantee: str, session_ms: int) -> dict[str, object]:
         "heartbeat_interval_ms": session_ms // 6,
         "rebalance_timeout_ms": 10_000,
         "shutdown_timeout_ms": 10_000,
-        "state_memory_bytes": 16 << 20,  # soon full: what grows after that is no buffer
+        "state_memory_bytes": 16 << 20,  # soon full, like the next: what grows after that is no buffer
+        "statestore_cache_max_bytes": 4 << 20,
         "state_cleanup_delay_ms": 86_400_000,  # what is deleted while others run a task would count as replayed again
     }
     if guarantee == EXACTLY_ONCE:

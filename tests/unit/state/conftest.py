@@ -5,7 +5,7 @@ import pytest
 
 from streamlib.record import Headers
 from streamlib.state.base import Engine, TableWrites
-from streamlib.state.logged import LoggedEngine
+from streamlib.state.logged import LoggedEngine, LogMemory
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.rocksdb import RocksEngine, RocksMemory
 
@@ -74,4 +74,4 @@ class CommittedEngine(LoggedEngine):
 def engine(request: pytest.FixtureRequest, open_rocks: Callable[[], RocksEngine]) -> Engine:
     if request.param == "memory":
         return MemoryEngine()
-    return open_rocks() if request.param == "rocksdb" else CommittedEngine(open_rocks())
+    return open_rocks() if request.param == "rocksdb" else CommittedEngine(open_rocks(), LogMemory(1 << 20))
