@@ -116,17 +116,19 @@ class Fold:
         dirty, turn, flushed_turn = cache.dirty, cache.turn, cache.flushed_turn
         headers = batch.headers or repeat(None)
         for entry, name, timestamp, header in zip(entries, batch.keys, batch.timestamps, headers, strict=False):
-            number = entry[VALUE]
+            number, before, _, held, last_turn, _ = entry
             if number is None:
                 entry[VALUE], entry[TIMESTAMP] = 1, timestamp
             else:
                 entry[VALUE] = number + 1
-                if timestamp > entry[TIMESTAMP]:
+                if timestamp > before:
                     entry[TIMESTAMP] = timestamp
-            entry[NAME], entry[HEADERS] = name, header
+            if held is not header:
+                entry[HEADERS] = header
             turn += 1
-            if entry[TURN] <= flushed_turn:
+            if last_turn <= flushed_turn:
                 dirty.append(entry)
+                entry[NAME] = name
             entry[TURN] = turn
         cache.turn = turn
         self._table.relieve(batch.offsets)
@@ -178,7 +180,7 @@ class Fold:
         headers = batch.headers or repeat(None)
         rows = zip(count(), entries, batch.keys, batch.values, batch.timestamps, headers, strict=False)
         for index, entry, key, value, timestamp, header in rows:
-            aggregate = entry[VALUE]
+            aggregate, before, _, held, last_turn, _ = entry
             try:
                 new = step(key, value, initializer() if aggregate is None else aggregate)
             except Exception as error:
@@ -186,12 +188,15 @@ class Fold:
                 self._failed(error, batch, index, rows, origins)
                 cache.reload(entry)
                 continue
-            if aggregate is None or new is None or timestamp > entry[TIMESTAMP]:
+            if aggregate is None or new is None or timestamp > before:
                 entry[TIMESTAMP] = timestamp
-            entry[VALUE], entry[NAME], entry[HEADERS] = new, key, header
+            entry[VALUE] = new
+            if held is not header:
+                entry[HEADERS] = header
             turn += 1
-            if entry[TURN] <= flushed_turn:
+            if last_turn <= flushed_turn:
                 dirty.append(entry)
+                entry[NAME] = key
             entry[TURN] = turn
         cache.turn = turn
         self._table.relieve(batch.offsets)

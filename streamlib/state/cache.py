@@ -20,9 +20,9 @@ VALUE, TIMESTAMP, NAME, HEADERS, TURN, STORE_KEY = range(6)
 Entry = list[Any]
 """A row, changed in place.
 
-``VALUE`` (None: there is no such row) and ``TIMESTAMP``; ``NAME``, the key object that `WriteCache.flush` gives, and
-``HEADERS`` of the last update; ``TURN``, the number of the last update; ``STORE_KEY``. It is clean when its turn is not
-above `WriteCache.flushed_turn`.
+``VALUE`` (None: there is no such row) and ``TIMESTAMP``; ``NAME``, the key object that `WriteCache.flush` gives, of any
+update since the last flush; ``HEADERS`` of the last update; ``TURN``, the number of the last update; ``STORE_KEY``. It
+is clean when its turn is not above `WriteCache.flushed_turn`.
 """
 
 _ENTRY_OVERHEAD_BYTES = 350  # dict entry, list, ints, and the headers of the bytes and value objects
@@ -36,8 +36,9 @@ class WriteCache(Generic[V]):
     """Updates of one store since the last flush, over what the store has.
 
     ``get`` and ``put`` are the whole semantics. A hot loop may do the same inline for a batch: take the entry of each
-    key from `entries_of`; for an update set its fields, add 1 to a copy of ``turn``, append the entry to ``dirty`` if
-    its ``TURN`` is not above ``flushed_turn``, set that to the copy; and give the copy back to ``turn`` at the end.
+    key from `entries_of`; for an update set its fields, add 1 to a copy of ``turn``, append the entry to ``dirty`` and
+    set its ``NAME`` if its ``TURN`` is not above ``flushed_turn``, set that to the copy; and give the copy back to
+    ``turn`` at the end. What need not be written should not be: objects of many keys lie far apart in memory.
 
     Values may be changed in place between reading and writing: after a flush an object is never handed out again,
     unless the value serde is immutable. After a user function has raised, `reload` its entry.
