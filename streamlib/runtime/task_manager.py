@@ -7,6 +7,7 @@ Source: TaskManager. Next: `task`; `restore`, which completes new tasks.
 """
 
 import asyncio
+import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -184,7 +185,8 @@ class TaskManager:
         wait_s = self._config.probing_rebalance_interval_ms / 1000
         self._probe_at = self._clock.monotonic() + wait_s if assigned.probe else None
         handed_over: dict[TaskId, TaskStores] = {}
-        for task_id in [each for each, task in self.tasks.items() if task.queues.keys() != assigned.tasks.get(each)]:
+        gone = [each for each, task in self.tasks.items() if task.queues.keys() != assigned.tasks.get(each)]
+        for task_id in gone:
             task = self.tasks.pop(task_id)
             if task_id in assigned.copies:
                 handed_over[task_id] = task.give_up()
@@ -200,6 +202,9 @@ class TaskManager:
         self.standbys.keep(self.factory, assigned.copies, handed_over, self._cache_bytes)
         for task_id in sorted(assigned.tasks.keys() - self.tasks.keys()):
             self._unmade[task_id] = unmade.get(task_id) or await self.standbys.release(task_id)
+        if gone:  # with their caches, and in reference cycles; a full collection may not come by itself for hours
+            del task
+            gc.collect()
         for task in self.having(TaskState.SUSPENDED):
             task.transition(TaskState.RUNNING)
             for tp, queue in task.queues.items():

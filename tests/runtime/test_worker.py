@@ -1,12 +1,15 @@
 """Whole applications on the in-process broker: real worker, real RocksDB, real commits."""
 
 import asyncio
+import gc
 from datetime import timedelta
 
 import pytest
 
 from streamlib import EmitStrategy, StreamsBuilder, TimeWindows, serdes
+from streamlib.kafka_streams import KafkaStreams
 from streamlib.record import Windowed
+from streamlib.state.cache import WriteCache
 
 TEXT = {"key_serde": serdes.STRING, "value_serde": serdes.STRING}
 
@@ -122,6 +125,32 @@ async def test_workers_share_the_tasks_and_a_leaver_s_tasks_go_on_elsewhere(app)
         await app.produce("sentences", [(f"k{n}", "a b c d e f", n) for n in range(400, 600)])
         await app.drained(stays, *topics)
     assert latest(await app.read("counts-out")) == {letter.encode(): int64(600) for letter in "abcdef"}
+
+
+async def test_tasks_that_have_gone_leave_nothing_in_memory(app) -> None:
+    await app.create(4, "sentences", "counts-out")
+
+    def held() -> int:
+        return sum(isinstance(each, WriteCache) for each in gc.get_objects())
+
+    async def with_tasks(worker: KafkaStreams, count: int) -> None:
+        async with asyncio.timeout(20):
+            while list(worker.tasks.values()) != ["running"] * count:
+                await asyncio.sleep(0.01)
+
+    after: list[int] = []
+    gc.collect()
+    gc.disable()
+    try:
+        async with app.streams(word_count(), worker="stays") as stays:
+            for _ in range(3):
+                async with app.streams(word_count(), worker="comes and goes"):
+                    await with_tasks(stays, 4)
+                await with_tasks(stays, 8)
+                after.append(held())
+    finally:
+        gc.enable()
+    assert after[1:] == after[:-1]
 
 
 async def test_a_worker_without_state_on_disk_goes_on_for_longer_than_a_stop_may_take(app) -> None:
