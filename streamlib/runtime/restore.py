@@ -227,10 +227,10 @@ class Restorer:
         restored: list[tuple[Task, Positions]],
     ) -> bool:
         """Read the changelogs that stores lack something of; returns as `_restore`."""
-        self._reader = reader = self._transport.consumer()
-        self.reading = waiting
+        reader = self._transport.consumer()
         await reader.start()
         try:
+            self._reader, self.reading = reader, waiting
             reader.assign({tp: changelog.next_offset for tp, changelog in waiting.items()})
             while waiting:
                 await self.space.enough()

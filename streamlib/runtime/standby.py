@@ -138,8 +138,9 @@ class Standbys:
                 if not self._of:
                     await self._changed.wait()
                     continue
-                await self._space.enough()
-                if not self._changed.is_set():
+                if self._space.low:  # copies that are not wanted any more are closed all the same
+                    await self._clock.sleep(RETRY_SECONDS)
+                else:
                     await self._read()
             except OffsetOutOfRangeError as error:
                 log.warning("copies of tasks look where their changelogs begin: %s", error)

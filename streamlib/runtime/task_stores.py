@@ -80,7 +80,7 @@ class TaskStores:
 
     @property
     def held(self) -> int:
-        """Sum of the offsets up to which the engines hold the changelogs, or will when `apply` is called."""
+        """Sum of the offsets up to which the engines hold the changelogs, or will when this commit is applied."""
         return sum(self._acknowledged.get(name) or self.offset(name) or 0 for name in self.changelogs)
 
     @property

@@ -191,8 +191,8 @@ class Watchdog:
     @property
     def stalled(self) -> dict[TopicPartition, Progress]:
         """Inputs and changelogs for which something had to be done, and that have made no progress since."""
-        watched = {**self.changelogs, **self.partitions}
-        return {tp: progress for tp, progress in watched.items() if progress.step}
+        watched = (*self.changelogs.items(), *self.partitions.items())
+        return {tp: progress for tp, progress in watched if progress.step}
 
     # ---- looking ----------------------------------------------------------------------------------------
 

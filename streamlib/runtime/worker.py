@@ -164,6 +164,7 @@ class Worker:
         self._assigned = None  # a decision that was not carried out yet is void
         await self.manager.stop_restoring()
         async with self._lock:
+            await self.manager.stop_restoring()  # the turn that had the lock may have begun with it again
             try:
                 async with asyncio.timeout(self._config.rebalance_timeout_ms / 2000):
                     await self._settle(self._config.rebalance_timeout_ms / 4000)
@@ -274,7 +275,13 @@ class Worker:
             async with self._lock:
                 await self._settle(self._config.shutdown_timeout_ms / 2000)
                 self._drop_unfinished()
-        except (BrokerUnavailableError, DeliveryError, CommitError, RetryLaterError) as error:
+        except (
+            AuthorizationError,
+            BrokerUnavailableError,
+            CommitError,
+            DeliveryError,
+            RetryLaterError,
+        ) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
 
     async def close(self) -> None:
@@ -437,6 +444,8 @@ class Worker:
             return
         offsets = await self._committer.commit(self.manager.running(), self.manager.group)
         self._last_commit = self._clock.monotonic()
+        if offsets:
+            self.permissions.granted()
         self._purger.committed(offsets)
         if self._purger.due():
             background = asyncio.ensure_future(self._purger.purge())

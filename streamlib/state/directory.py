@@ -97,7 +97,12 @@ class StateDirectory:
             return MemoryEngine()
         path = self.task_path(task_id)
         _make_private(path)
-        return LoggedEngine(RocksEngine.open(path, self._memory), self._log_memory)
+        engine = RocksEngine.open(path, self._memory)
+        try:
+            return LoggedEngine(engine, self._log_memory)
+        except BaseException:
+            engine.close()
+            raise
 
     def remove_unowned(self, owned: Collection[str], unused_since_ms: int) -> list[str]:
         """Delete the directories of tasks that are not ``owned`` and did not change since; gives their ids.

@@ -14,18 +14,22 @@ from itertools import islice, repeat
 from typing import Any, Final
 from weakref import WeakSet
 
+from msgspec import MsgspecError
 from msgspec.msgpack import Decoder, Encoder
 
-from streamlib.errors import StateStoreError
+from streamlib.errors import StateCorruptedError, StateStoreError
 from streamlib.state.base import Engine, TableWrites
 from streamlib.state.sorted_keys import Rows, SortedKeys, merged
 
 LOG = "log of recent commits"
 """Name of the engine's table with the log."""
 
-MAX_BYTES = 6 * 1024 * 1024  # of the log: below a memtable's size RocksDB forgets it without writing it to a file
+MAX_BYTES = (
+    6 * 1024 * 1024
+)  # of the log: while it is smaller than a memtable it is mostly gone before it gets to a file
 
 _ROW_OVERHEAD_BYTES = 170  # two bytes objects and a dict entry
+_COMMIT_OVERHEAD_BYTES = 150
 _MISSING: Final[Any] = object()
 _SAMPLED_ROWS = 32
 _NUMBER = struct.Struct(">q")
@@ -35,7 +39,8 @@ class LogMemory:
     """Memory for recent rows, shared out evenly among the engines of a worker.
 
     Args:
-        max_bytes: Of all of them, about.
+        max_bytes: Of all of them, about: when there are more engines, those that were there give up theirs at their
+            next commit.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -54,6 +59,9 @@ class LoggedEngine:
     Args:
         engine: Is read now; nothing else may write to it.
         memory: For the rows that are not in their tables yet.
+
+    Raises:
+        StateCorruptedError: The log is damaged: close the engine, and go on as when it is damaged itself.
     """
 
     def __init__(self, engine: Engine, memory: LogMemory) -> None:
@@ -64,6 +72,7 @@ class LoggedEngine:
         self._recent: dict[str, Rows] = {}
         self._orders: dict[str, SortedKeys] = {}
         self._logged: Rows = {}  # what to delete from the log once its rows are in their tables
+        self._dropped: set[str] = set()  # tables of which there are rows in the log
         self._bytes = 0
         self._next = 0
         if LOG in engine.tables():
@@ -75,13 +84,15 @@ class LoggedEngine:
 
     def create(self, table: str) -> None:
         """Make a table unless it exists."""
+        if table in self._dropped:
+            self._flush_now()
         self._engine.create(table)
 
     def drop(self, table: str) -> None:
         """Remove a table. Nothing happens when there is none."""
-        if table in self._recent:
-            for _ in self._flush({}):
-                pass
+        if self._recent.pop(table, None) is not None:
+            del self._orders[table]
+            self._dropped.add(table)
         self._engine.drop(table)
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -130,7 +141,7 @@ class LoggedEngine:
 
     def write_chunks(self, writes: TableWrites, offsets: Mapping[str, int]) -> Iterator[int]:
         """The same, one chunk for each step."""
-        if self._logged:
+        if self._recent or self._logged:  # a commit may have been interrupted that had found the log empty
             yield from self._flush({})
         yield from self._engine.write_chunks(writes, offsets)
 
@@ -153,6 +164,7 @@ class LoggedEngine:
             yield from self._engine.write_chunks({}, offsets)
             return
         overhead = _ROW_OVERHEAD_BYTES * sum(map(len, self._recent.values()))
+        overhead += _COMMIT_OVERHEAD_BYTES * len(self._logged)
         free = min(MAX_BYTES, self._memory.share_bytes - overhead) - self._bytes
         commit = None if _about_bytes(writes) > free else self._encode(writes)
         if commit is None or len(commit) > free:
@@ -192,8 +204,12 @@ class LoggedEngine:
         yield from self._engine.write_chunks(self._recent | log, offsets)
         self._forget()
 
+    def _flush_now(self) -> None:
+        for _ in self._flush({}):
+            pass
+
     def _forget(self) -> None:
-        self._recent, self._orders, self._logged, self._bytes = {}, {}, {}, 0
+        self._recent, self._orders, self._logged, self._dropped, self._bytes = {}, {}, {}, set(), 0
 
     def _read_log(self) -> None:
         tables = set(self._engine.tables())
@@ -202,9 +218,16 @@ class LoggedEngine:
             self._logged[number] = None
             self._next = _NUMBER.unpack(number)[0]
             self._bytes += len(commit)
-            for table, rows in decode(commit).items():
-                if table in tables:  # a power loss may undo the deletion of the log, but not that of a table after it
+            try:
+                writes = decode(commit)
+            except MsgspecError as error:
+                msg = f"the log of recent commits has a row that is none: {error}"
+                raise StateCorruptedError(msg) from error
+            for table, rows in writes.items():
+                if table in tables:
                     self._recent.setdefault(table, {}).update(rows)
+                else:
+                    self._dropped.add(table)
         self._next += 1
         self._orders = {table: SortedKeys(rows) for table, rows in self._recent.items()}
 

@@ -31,7 +31,7 @@ from rocksdict import (
 from streamlib.errors import StateCorruptedError, StateDirLockedError, StateStoreError
 from streamlib.state.base import TableWrites
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # rocksdict's write holds the GIL: 10,000 rows are 10-25 ms of it, sorting and filling included.
 CHUNK_ROWS = 10_000
@@ -52,8 +52,8 @@ class RocksMemory:
     """The memory that all engines of a worker share: one block cache, with the memtables charged to it.
 
     Args:
-        state_memory_bytes: A quarter is for rows on their way here (`logged`), the rest the capacity of the cache, of
-            which at most half is memtables.
+        state_memory_bytes: About a quarter is for rows on their way here (`logged`), the rest the capacity of the
+            cache, of which at most half is memtables.
 
     Attributes:
         log_bytes: That quarter.

@@ -54,6 +54,20 @@ def test_a_permission_is_waited_for_again_when_it_was_granted_for_long_and_is_ta
         permissions.refused(refusal())
 
 
+def test_a_permission_is_waited_for_again_when_the_worker_has_got_on_meanwhile() -> None:
+    clock = ManualClock()
+    permissions = Permissions(clock)
+    permissions.refused(refusal())
+    permissions.refused(refusal(), by="a companion")
+    clock.advance_ms(int(GRACE_SECONDS * 1_000))
+    permissions.granted()
+    assert permissions.missing() == []
+    permissions.refused(refusal())
+    assert permissions.missing() == [TOLD]
+    with pytest.raises(AuthorizationError):
+        permissions.refused(refusal(), by="a companion")
+
+
 async def test_what_goes_on_beside_a_worker_goes_on_again_when_it_was_granted_its_permission() -> None:
     clock, answers = ManualClock(), [refusal(), refusal(), None]
 

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamlib.runtime.task_stores import open_engine
 from streamlib.state import logged
 from streamlib.state.base import TableWrites
+from streamlib.state.directory import StateDirectory
 from streamlib.state.logged import LOG, LoggedEngine, LogMemory
 from streamlib.state.rocksdb import CHUNK_ROWS, RocksEngine, RocksMemory
 
@@ -76,7 +78,7 @@ def test_rows_go_to_their_tables_and_the_log_is_emptied_when_there_are_many(
     open_rocks: Callable[[], RocksEngine],
 ) -> None:
     rocks = open_rocks()
-    engine = LoggedEngine(rocks, LogMemory(500))
+    engine = LoggedEngine(rocks, LogMemory(2_000))
     engine.create("t")
     for number in range(10):  # the same key again and again is one row
         log(engine, {"t": {b"k": bytes([number])}}, {"s": number})
@@ -151,7 +153,7 @@ def test_log_of_a_directory_is_read_when_it_is_opened_by_another_process(tmp_pat
 
 
 def test_rows_wait_for_less_when_more_engines_share_the_memory(tmp_path: Path, memory: RocksMemory) -> None:
-    shared = LogMemory(100_000)
+    shared = LogMemory(200_000)
     waiting = []
     for number in (1, 2, 4):
         under = [RocksEngine.open(tmp_path / f"{number}_{n}", memory) for n in range(number)]
@@ -165,4 +167,45 @@ def test_rows_wait_for_less_when_more_engines_share_the_memory(tmp_path: Path, m
         for engine in engines:
             engine.close()
     assert waiting[0] == 400
-    assert all(0 < rows < 100_000 / 170 for rows in waiting[1:])
+    assert all(0 < rows < 200_000 / 320 for rows in waiting[1:])
+
+
+def test_rows_that_come_later_win_when_a_large_commit_was_interrupted(open_rocks: Callable[[], RocksEngine]) -> None:
+    engine = LoggedEngine(open_rocks(), LogMemory(0))  # every commit is too large for the log
+    engine.create("t")
+    writing = engine.log({"t": {b"%05d" % number: b"old" for number in range(2 * CHUNK_ROWS)}}, {"s": 1})
+    next(writing)
+    writing.close()
+    engine.write({"t": {b"00000": b"new", b"19999": b"new"}}, {"s": 2})
+    log(engine, {"t": {b"00001": b"newest"}}, {"s": 3})
+    assert engine.get_many("t", [b"00000", b"00001", b"19999"]) == [b"new", b"newest", b"new"]
+
+
+def test_rows_do_not_come_back_when_their_table_is_dropped_and_made_again(
+    open_rocks: Callable[[], RocksEngine],
+) -> None:
+    engine = LoggedEngine(open_rocks(), LogMemory(1 << 20))
+    for table in TABLES:
+        engine.create(table)
+    log(engine, {table: {b"k": b"v"} for table in TABLES})
+    engine.drop("a")
+    engine.create("a")
+    log(engine, {"b": {b"l": b"w"}})
+    for _ in range(2):
+        assert [list(engine.scan(table, None, None)) for table in TABLES] == [[], [(b"k", b"v"), (b"l", b"w")]]
+        engine = LoggedEngine(open_rocks(), LogMemory(1 << 20))
+
+
+def test_a_damaged_log_is_told_as_damaged_state_and_the_engine_can_be_set_aside(
+    tmp_path: Path, memory: RocksMemory
+) -> None:
+    directory = StateDirectory.open(tmp_path, "app", memory)
+    rocks = RocksEngine.open(directory.task_path("0_0"), memory)
+    rocks.create(LOG)
+    rocks.write({LOG: {bytes(8): b"no commit"}}, {})
+    rocks.close()
+    engine = open_engine(directory, "0_0", persistent=True)
+    assert engine.tables() == []
+    assert [path.name.rpartition("-")[0] for path in (tmp_path / "app").glob("0_0.*")] == ["0_0.corrupt"]
+    engine.close()
+    directory.close()

@@ -201,7 +201,7 @@ def test_format_is_refused_when_it_is_from_another_version(open_rocks: OpenRocks
     database.put(b"format", b"\x09")
     database.close()
     for _ in range(2):  # the refusal lets the lock go
-        with pytest.raises(StateStoreError, match="has format 9, this version of streamlib reads 1"):
+        with pytest.raises(StateStoreError, match="has format 9, this version of streamlib reads 2"):
             RocksEngine.open(path, memory)
 
 
