@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 SECONDS_PER_FAULT = 1.8
 BEFORE_THE_LAST_FAULT = 0.97  # of the input; the rest comes when everything runs again
-MOST_PENDING = 100_000
+MOST_PENDING = 50_000
 TELL_SECONDS = 15.0
 TOO_MANY_CRASHES = 20
 
