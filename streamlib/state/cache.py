@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from streamlib.record import ChangeBatch, Headers
-from streamlib.serdes.base import Serde
+from streamlib.serdes.base import Serde, any_none
 from streamlib.state.base import TimestampedStore
 
 V = TypeVar("V")
@@ -156,28 +156,28 @@ class WriteCache(Generic[V]):
             limit: Flush the first so many entries only, so that an event loop can be let go in between; None for all.
         """
         part = self._take(limit)
-        olds = self._olds(part)
+        columns: list[list[Any]] = list(map(list, zip(*part, strict=True)))
+        olds = self._olds(columns) if part else {}
         if olds:
             part = [entry for entry in part if entry[VALUE] is not None or olds[entry[STORE_KEY]] is not None]
+            columns = list(map(list, zip(*part, strict=True)))
         if not part:
             return None
-        keys, values = [entry[STORE_KEY] for entry in part], [entry[VALUE] for entry in part]
-        timestamps = [entry[TIMESTAMP] for entry in part]
-        headers = [entry[HEADERS] or () for entry in part]
+        values, timestamps, names, headers, turns, keys = columns
         self._store.put_many(keys, values, timestamps)
         self._measure(part)
         old_values = None
         if self._send_old:
             old_values = [None if (row := olds[key]) is None else row[0] for key in keys]
         changes = ChangeBatch(
-            [entry[NAME] for entry in part],
+            names,
             values,
             timestamps,
-            headers=headers if any(headers) else None,
+            headers=[each or () for each in headers] if any(headers) else None,
             olds=old_values,
         )
         changes.store_keys = keys
-        self.flushed_turns = [entry[TURN] for entry in part]
+        self.flushed_turns = turns
         return changes
 
     def discard(self) -> None:
@@ -203,9 +203,12 @@ class WriteCache(Generic[V]):
                 forget(entry[STORE_KEY])
         return part
 
-    def _olds(self, part: list[Entry]) -> dict[bytes, tuple[V, int] | None]:
+    def _olds(self, columns: list[list[Any]]) -> dict[bytes, tuple[V, int] | None]:
         """The store's rows that the flush needs: all of them, or those about to be deleted."""
-        keys = [entry[STORE_KEY] for entry in part if self._send_old or entry[VALUE] is None]
+        keys, values = columns[STORE_KEY], columns[VALUE]
+        if not self._send_old:
+            gone = zip(keys, values, strict=True) if any_none(values) else ()
+            keys = [key for key, value in gone if value is None]
         return dict(zip(keys, self._store.get_many(keys), strict=True)) if keys else {}
 
     def _measure(self, flushed: list[Entry]) -> None:
