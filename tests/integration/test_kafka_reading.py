@@ -1,6 +1,7 @@
 """What only the Kafka driver's consumer can get wrong: foreign batches, deleted topics, failing callbacks."""
 
 import asyncio
+import gc
 import logging
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
@@ -287,6 +289,32 @@ async def test_missing_topic_is_not_created_when_asked_about(transport, topic):
     assert await admin.partition_counts([tp.topic]) == {}
     await consumer.close()
     await admin.close()
+
+
+async def test_answers_are_freed_at_once_when_their_records_were_handed_out(transport, topic):
+    tps = [TopicPartition(topic, number) for number in range(2)]
+    producer = transport.producer()
+    await producer.start()
+    for number in range(8):
+        producer.append(tps[number % 2], [None] * 500, [bytes(1_000)] * 500, [1] * 500)
+        await producer.flush()
+    await producer.close()
+    consumer = transport.consumer()
+    await consumer.start()
+
+    def kept() -> int:
+        return sum(isinstance(each, PartitionRecords) for each in gc.get_objects())
+
+    gc.collect()
+    before = kept()
+    gc.disable()
+    try:
+        for _ in range(5):
+            consumer.assign(dict.fromkeys(tps, 0))
+            await read_all(consumer, dict.fromkeys(tps, 2_000), 1_000)
+        assert kept() - before <= len(tps)  # what it has fetched and not handed out
+    finally:
+        gc.enable()
 
 
 async def test_no_record_is_logged_when_everything_is_set_to_debug(kafka_broker, topic, caplog):

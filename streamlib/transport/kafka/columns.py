@@ -32,8 +32,10 @@ class ColumnReader:
     __slots__ = ("_batch", "_records", "_result")
 
     def __init__(self, result: FetchResult) -> None:
-        # A reference back would keep the whole response until the garbage collector's next long round.
+        # A reference back would keep the whole response until the garbage collector comes by, which is hours for a
+        # worker that makes few objects. aiokafka has one: an iterator that is for message objects.
         self._result = weakref.ref(result)
+        result._partition_records._records_iterator = None
         self._batch: Any = None
         self._records: Iterator[Any] = iter(())
 

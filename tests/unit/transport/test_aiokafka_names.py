@@ -60,6 +60,7 @@ ATTRIBUTES = {
     "fetch result": ["_partition_records", "_topic_partition", "_assignment", "check_assignment"],
     "partition records": [
         "_records",
+        "_records_iterator",
         "_tp",
         "_check_crcs",
         "_isolation_level",
