@@ -27,10 +27,10 @@ class ProgressRestoreListener:
         )
         self._bars: dict[TopicPartition, TaskID] = {}
 
-    def started(self, tp: TopicPartition, store: str, records: int) -> None:
+    def started(self, tp: TopicPartition, store: str, start: int, end: int) -> None:
         """Add a bar."""
         self._progress.start()
-        self._bars[tp] = self._progress.add_task(f"{store} [{tp.partition}]", total=records)
+        self._bars[tp] = self._progress.add_task(f"{store} [{tp.partition}]", total=end - start)
 
     def progressed(self, tp: TopicPartition, records: int) -> None:
         """Move it."""

@@ -80,7 +80,7 @@ class GlobalTables:
             offset = held.get(self._offset_name(tp))
             # Rows deleted before the log's start may survive here: only a fresh read of the whole topic is right.
             self._next[tp] = offset if offset is not None and first[tp] <= offset <= end[tp] else first[tp]
-            listener.started(tp, self._specs[tp.topic].name, end[tp] - self._next[tp])
+            listener.started(tp, self._specs[tp.topic].name, self._next[tp], end[tp])
         self._consumer = transport.consumer()
         await self._consumer.start()
         self._consumer.assign(self._next)

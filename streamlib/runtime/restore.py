@@ -46,8 +46,8 @@ Positions = dict[TopicPartition, Position]
 class RestoreListener(Protocol):
     """Hears how restoring goes; called once a batch at most."""
 
-    def started(self, tp: TopicPartition, store: str, records: int) -> None:
-        """A changelog is about to be read; ``records`` is an upper bound."""
+    def started(self, tp: TopicPartition, store: str, start: int, end: int) -> None:
+        """A changelog is about to be read, from offset ``start`` up to ``end``, which is not read any more."""
 
     def progressed(self, tp: TopicPartition, records: int) -> None:
         """So many more records were applied."""
@@ -59,9 +59,9 @@ class RestoreListener(Protocol):
 class LogRestoreListener:
     """Writes a log line when a changelog is started and finished."""
 
-    def started(self, tp: TopicPartition, store: str, records: int) -> None:
+    def started(self, tp: TopicPartition, store: str, start: int, end: int) -> None:
         """Log the start."""
-        log.info("restoring store %s from %s-%d: up to %d records", store, tp.topic, tp.partition, records)
+        log.info("restoring store %s from %s-%d: offsets %d to %d", store, tp.topic, tp.partition, start, end)
 
     def progressed(self, tp: TopicPartition, records: int) -> None:
         """Say nothing: a line for each batch helps nobody."""
@@ -215,7 +215,7 @@ class Restorer:
         for tp, changelog in changelogs.items():
             if changelog.next_offset < changelog.end:
                 waiting[tp] = changelog
-                self._listener.started(tp, changelog.store, changelog.end - changelog.next_offset)
+                self._listener.started(tp, changelog.store, changelog.next_offset, changelog.end)
         await self._finish(tasks, waiting, positions, restored)
         return not waiting or await self._read(tasks, waiting, positions, restored)
 

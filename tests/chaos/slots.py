@@ -21,7 +21,7 @@ HOST = "127.0.0.1"
 PORTS = range(18_000, 28_000)  # below those that systems give to connections: a worker would find it taken
 ENDS_WITHIN_SECONDS = 30.0
 ASSIGNED = re.compile(r"assigned tasks: (.*)")
-RESTORING = re.compile(r"restoring store \S+ from (\S+)-(\d+): up to (\d+) records")
+RESTORING = re.compile(r"restoring store \S+ from (\S+)-(\d+): offsets (\d+) to (\d+)")
 RESTORED = re.compile(r"restored from (\S+)-(\d+)$")
 
 
@@ -65,8 +65,8 @@ class Slot:
         assigned: Whether the process that is here, or was here last, has been given tasks.
         tasks: How many it has.
         crashes: What was wrong with processes that ended by themselves, or did not when they were told to.
-        restores: Topic, partition and number of records of each changelog that a process here began to read, and again,
-            without the number, once it was read; whoever looks at them takes them out.
+        restores: Topic, partition, and first and last offset of each changelog that a process here began to read, and
+            again, without the offsets, once it was read; whoever looks at them takes them out.
     """
 
     def __init__(self, number: int, program: Program) -> None:
@@ -78,7 +78,7 @@ class Slot:
         self.tasks = 0
         self.failpoint: str | None = None
         self.crashes: list[str] = []
-        self.restores: list[tuple[str, int, int | None]] = []
+        self.restores: list[tuple[str, int, tuple[int, int] | None]] = []
         self.log = program.folder / f"worker-{number}.log"
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
@@ -220,6 +220,6 @@ class Slot:
                 self.assigned = True
                 self.tasks = 0 if found[1] == "none" else found[1].count(",") + 1
             elif found := RESTORING.search(line):
-                self.restores.append((found[1], int(found[2]), int(found[3])))
+                self.restores.append((found[1], int(found[2]), (int(found[3]), int(found[4]))))
             elif found := RESTORED.search(line):
                 self.restores.append((found[1], int(found[2]), None))

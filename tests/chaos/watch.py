@@ -110,7 +110,6 @@ class Watch:
         self._inputs = [TopicPartition(topic(application, side), n) for side in INPUTS for n in range(PARTITIONS)]
         self.behind: dict[TopicPartition, float] = {}
         self._offsets: dict[TopicPartition, int] = {}
-        self._changelogs: dict[TopicPartition, int] = {}  # their ends as of the last look
         self._held: dict[tuple[int, TopicPartition], int] = {}  # by slot and changelog: what its state must have
         self._reading: dict[tuple[int, TopicPartition], int] = {}
 
@@ -154,7 +153,7 @@ class Watch:
                 self.behind[tp] = now
         self.committed = sum(self._offsets.values())
         self.pending = sum(ends.values()) - self.committed
-        await self._look_at_restores()
+        self._look_at_restores()
 
     async def committed_offsets(self) -> dict[TopicPartition, int]:
         """Where the group has come to."""
@@ -202,28 +201,17 @@ class Watch:
         seen.peaks = peaks(self._lives.values())
         return seen
 
-    async def _look_at_restores(self) -> None:
-        """Compare what workers read of changelogs with what their state directories had.
-
-        A worker reads up to an end that was asked for before it said so: the one of an earlier look is no later, the
-        one of a later look no earlier.
-        """
-        before = self._changelogs
-        begun: list[tuple[TopicPartition, int, int]] = []  # with what the state must have had then
+    def _look_at_restores(self) -> None:
+        """Compare where workers begin to read changelogs with where their state directories had come to."""
         for slot in self._slots:
             events, slot.restores = slot.restores, []
-            for name, partition, records in events:
+            for name, partition, offsets in events:
                 at = slot.number, TopicPartition(name, partition)
-                if records is None:
+                if offsets is None:
                     self._held[at] = self._reading.pop(at, 0)
                 else:
+                    start, end = offsets
                     self.seen.restores += 1
-                    self.seen.replayed_records += records
-                    self._reading[at] = before.get(at[1], 0)
-                    if at in self._held:
-                        begun.append((at[1], records, self._held[at]))
-        known = before.keys() | {tp for _, tp in self._reading} | {tp for _, tp in self._held}
-        if known:
-            self._changelogs = await self._reader.end_offsets(list(known))
-        for tp, records, held in begun:
-            self.seen.replayed_again += max(0, records - (self._changelogs[tp] - held))
+                    self.seen.replayed_records += end - start
+                    self.seen.replayed_again += max(0, self._held.get(at, 0) - start)
+                    self._reading[at] = end

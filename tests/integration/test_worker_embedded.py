@@ -19,7 +19,7 @@ class Restoring:
         self.began = asyncio.Event()
         self.records = 0
 
-    def started(self, tp: TopicPartition, store: str, records: int) -> None:
+    def started(self, tp: TopicPartition, store: str, start: int, end: int) -> None:
         pass
 
     def progressed(self, tp: TopicPartition, records: int) -> None:

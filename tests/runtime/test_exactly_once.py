@@ -105,7 +105,7 @@ class Counted:
     def __init__(self) -> None:
         self.records = 0
 
-    def started(self, tp: TopicPartition, store: str, records: int) -> None:
+    def started(self, tp: TopicPartition, store: str, start: int, end: int) -> None:
         pass
 
     def progressed(self, tp: TopicPartition, records: int) -> None:

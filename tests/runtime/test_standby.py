@@ -39,7 +39,7 @@ class Restored:
     def __init__(self) -> None:
         self.records: Counter[int] = Counter()
 
-    def started(self, tp: TopicPartition, store: str, records: int) -> None:
+    def started(self, tp: TopicPartition, store: str, start: int, end: int) -> None:
         pass
 
     def progressed(self, tp: TopicPartition, records: int) -> None:
