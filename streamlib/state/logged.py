@@ -28,6 +28,7 @@ MAX_BYTES = (
     6 * 1024 * 1024
 )  # of the log: while it is smaller than a memtable it is mostly gone before it gets to a file
 
+FEW_ROWS = 10_000  # can be written without the event loop having its turn
 _ROW_OVERHEAD_BYTES = 170  # two bytes objects and a dict entry
 _COMMIT_OVERHEAD_BYTES = 150
 _MISSING: Final[Any] = object()
@@ -93,6 +94,8 @@ class LoggedEngine:
         if self._recent.pop(table, None) is not None:
             del self._orders[table]
             self._dropped.add(table)
+            if sum(map(len, self._recent.values())) <= FEW_ROWS:  # else the next commit gives back the log's space
+                self._flush_now()
         self._engine.drop(table)
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -166,7 +169,7 @@ class LoggedEngine:
         overhead = _ROW_OVERHEAD_BYTES * sum(map(len, self._recent.values()))
         overhead += _COMMIT_OVERHEAD_BYTES * len(self._logged)
         free = min(MAX_BYTES, self._memory.share_bytes - overhead) - self._bytes
-        commit = None if _about_bytes(writes) > free else self._encode(writes)
+        commit = None if self._dropped or _about_bytes(writes) > free else self._encode(writes)
         if commit is None or len(commit) > free:
             yield from self._flush(offsets)
             return

@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.mutations import MUTATIONS, Mutation
 from tests.simulation.scenario import run
 
-SEEDS = range(80)
+SEEDS = range(160)
 
 
 @pytest.mark.slow
