@@ -162,9 +162,8 @@ class Worker:
         self._epoch += 1
         self._rebalancing = True
         self._assigned = None  # a decision that was not carried out yet is void
-        await self.manager.stop_restoring()
         async with self._lock:
-            await self.manager.stop_restoring()  # the turn that had the lock may have begun with it again
+            await self.manager.stop_restoring()  # not before: the turn that has the lock may begin with it
             try:
                 async with asyncio.timeout(self._config.rebalance_timeout_ms / 2000):
                     await self._settle(self._config.rebalance_timeout_ms / 4000)

@@ -10,8 +10,7 @@ Next: `table`, which puts the overlay of what is not committed over this; `rocks
 
 import struct
 from collections.abc import Iterator, Mapping
-from itertools import islice, repeat
-from typing import Any, Final
+from itertools import repeat
 from weakref import WeakSet
 
 from msgspec import MsgspecError
@@ -19,20 +18,17 @@ from msgspec.msgpack import Decoder, Encoder
 
 from streamlib.errors import StateCorruptedError, StateStoreError
 from streamlib.state.base import Engine, TableWrites
-from streamlib.state.sorted_keys import Rows, SortedKeys, merged
+from streamlib.state.rocksdb import CHUNK_ROWS
+from streamlib.state.rows import MISSING, ROW_OVERHEAD_BYTES, Rows, lay_over, mean_bytes, merged
+from streamlib.state.sorted_keys import SortedKeys
 
 LOG = "log of recent commits"
 """Name of the engine's table with the log."""
 
-MAX_BYTES = (
-    6 * 1024 * 1024
-)  # of the log: while it is smaller than a memtable it is mostly gone before it gets to a file
+MAX_BYTES = 6 * 1024 * 1024
+"""Of the log: while it is smaller than a memtable it is mostly gone before it gets to a file."""
 
-FEW_ROWS = 10_000  # can be written without the event loop having its turn
-_ROW_OVERHEAD_BYTES = 170  # two bytes objects and a dict entry
 _COMMIT_OVERHEAD_BYTES = 150
-_MISSING: Final[Any] = object()
-_SAMPLED_ROWS = 32
 _NUMBER = struct.Struct(">q")
 
 
@@ -86,7 +82,7 @@ class LoggedEngine:
     def create(self, table: str) -> None:
         """Make a table unless it exists."""
         if table in self._dropped:
-            self._flush_now()
+            self.write({}, {})
         self._engine.create(table)
 
     def drop(self, table: str) -> None:
@@ -94,8 +90,8 @@ class LoggedEngine:
         if self._recent.pop(table, None) is not None:
             del self._orders[table]
             self._dropped.add(table)
-            if sum(map(len, self._recent.values())) <= FEW_ROWS:  # else the next commit gives back the log's space
-                self._flush_now()
+            if sum(map(len, self._recent.values())) <= CHUNK_ROWS:  # else the next commit gives back the log's space
+                self.write({}, {})
         self._engine.drop(table)
 
     def get(self, table: str, key: bytes) -> bytes | None:
@@ -107,8 +103,8 @@ class LoggedEngine:
         recent = self._recent.get(table)
         if not recent:
             return self._engine.get_many(table, keys)
-        rows = list(map(recent.get, keys, repeat(_MISSING)))
-        holes = [position for position, row in enumerate(rows) if row is _MISSING]
+        rows = list(map(recent.get, keys, repeat(MISSING)))
+        holes = [position for position, row in enumerate(rows) if row is MISSING]
         if holes:
             found = self._engine.get_many(table, [keys[position] for position in holes])
             for position, row in zip(holes, found, strict=True):
@@ -131,14 +127,12 @@ class LoggedEngine:
     def scan_many(self, table: str, ranges: list[tuple[bytes, bytes]]) -> list[list[tuple[bytes, bytes]]]:
         """Rows of several short ranges ``start <= key < end``, each in key order."""
         found = self._engine.scan_many(table, ranges)
-        recent = self._recent.get(table, {})
-        for number, keys in self._orders[table].between_many(ranges) if recent else ():
-            rows: Rows = {**dict(found[number]), **{key: recent[key] for key in keys}}
-            found[number] = [(key, row) for key in sorted(rows) if (row := rows[key]) is not None]
+        if recent := self._recent.get(table):
+            lay_over(found, recent, self._orders[table].between_many(ranges))
         return found
 
     def write(self, writes: TableWrites, offsets: Mapping[str, int]) -> None:
-        """Write rows and changelog offsets straight to their tables."""
+        """Write rows and changelog offsets straight to their tables; what waits in the log goes there before."""
         for _ in self.write_chunks(writes, offsets):
             pass
 
@@ -166,7 +160,7 @@ class LoggedEngine:
         if not writes:
             yield from self._engine.write_chunks({}, offsets)
             return
-        overhead = _ROW_OVERHEAD_BYTES * sum(map(len, self._recent.values()))
+        overhead = ROW_OVERHEAD_BYTES * sum(map(len, self._recent.values()))
         overhead += _COMMIT_OVERHEAD_BYTES * len(self._logged)
         free = min(MAX_BYTES, self._memory.share_bytes - overhead) - self._bytes
         commit = None if self._dropped or _about_bytes(writes) > free else self._encode(writes)
@@ -207,10 +201,6 @@ class LoggedEngine:
         yield from self._engine.write_chunks(self._recent | log, offsets)
         self._forget()
 
-    def _flush_now(self) -> None:
-        for _ in self._flush({}):
-            pass
-
     def _forget(self) -> None:
         self._recent, self._orders, self._logged, self._dropped, self._bytes = {}, {}, {}, set(), 0
 
@@ -237,8 +227,4 @@ class LoggedEngine:
 
 def _about_bytes(writes: TableWrites) -> int:
     """What all rows have if they are as large as the first of each table, so as not to encode far too much."""
-    size = 0
-    for rows in writes.values():
-        sample = list(islice(rows.items(), _SAMPLED_ROWS))
-        size += len(rows) * sum(len(key) + len(row or b"") for key, row in sample) // max(1, len(sample))
-    return size
+    return sum(len(rows) * mean_bytes(rows) for rows in writes.values() if rows)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from streamlib.errors import StateStoreError
 from streamlib.state.base import TableWrites
-from streamlib.state.sorted_keys import Rows, SortedKeys
+from streamlib.state.rows import Rows
+from streamlib.state.sorted_keys import SortedKeys
 
 COMPACT_DELETED_ROWS = 1000
 """A table is rebuilt when more rows than this, and more than half of them, are deleted."""

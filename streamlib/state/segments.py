@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
 from streamlib.state.base import Engine, TableWrites
-from streamlib.state.sorted_keys import Rows
-from streamlib.state.table import MISSING, RowCache, StateTable
+from streamlib.state.rows import MISSING, Rows
+from streamlib.state.table import RowCache, StateTable
 from streamlib.state.time_index import TimeIndex, drop_index
 from streamlib.state.timestamped import pack_timestamp, unpack_timestamp
 

@@ -1,13 +1,10 @@
-"""Key order for a dict of rows that only grows, made when it is asked for. Next: `memory`, `logged` and `table`, which
-scan.
-"""
+"""Key order for a dict of rows that only grows, made when it is asked for. Next: `memory` and `table`, which scan."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from itertools import islice
 
-Rows = dict[bytes, bytes | None]
-"""Rows by key; None marks a deleted one."""
+from streamlib.state.rows import Rows
 
 INSORT_KEYS = 32
 """Up to so many new keys are put in place one by one; more are cheaper to sort in."""
@@ -69,26 +66,3 @@ def _part(keys: list[bytes], start: bytes | None, end: bytes | None) -> list[byt
     low = 0 if start is None else bisect_left(keys, start)
     high = len(keys) if end is None else bisect_left(keys, end)
     return keys[low:high]
-
-
-def merged(
-    recent: list[tuple[bytes, bytes | None]], stored: Iterator[tuple[bytes, bytes]], *, reverse: bool
-) -> Iterator[tuple[bytes, bytes]]:
-    """Both inputs in order; of equal keys the recent row wins, and None hides a stored one."""
-    position, count = 0, len(recent)
-    for key, row in stored:
-        hidden = False
-        while position < count and not hidden:
-            recent_key, recent_row = recent[position]
-            if recent_key == key:
-                hidden = True
-            elif (recent_key < key) is reverse:
-                break
-            position += 1
-            if recent_row is not None:
-                yield recent_key, recent_row
-        if not hidden:
-            yield key, row
-    for recent_key, recent_row in recent[position:]:
-        if recent_row is not None:
-            yield recent_key, recent_row

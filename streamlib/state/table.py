@@ -6,16 +6,10 @@ engine. Next: `key_value` and `window`, which are made of these.
 
 from collections.abc import Iterator
 from itertools import islice, repeat
-from typing import Any, Final
 
 from streamlib.state.base import Engine
-from streamlib.state.sorted_keys import Rows, SortedKeys, merged
-
-MISSING: Final[Any] = object()
-"""Stands for a row about which a layer knows nothing; None is a deleted row."""
-
-_ENTRY_OVERHEAD_BYTES = 170  # two bytes objects and a dict entry
-_SAMPLED_ROWS = 32
+from streamlib.state.rows import MISSING, ROW_OVERHEAD_BYTES, Rows, lay_over, mean_bytes, merged
+from streamlib.state.sorted_keys import SortedKeys
 
 
 class RowCache:
@@ -32,7 +26,7 @@ class RowCache:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._limit = max_bytes // (2 * (_ENTRY_OVERHEAD_BYTES + 30))
+        self._limit = max_bytes // (2 * (ROW_OVERHEAD_BYTES + 30))
         self.young: Rows = {}
         self.old: Rows = {}
 
@@ -48,9 +42,7 @@ class RowCache:
         """Take rows that were just written to the engine."""
         if not rows or not self._max_bytes:
             return
-        sample = list(islice(rows.items(), _SAMPLED_ROWS))
-        size_bytes = sum(len(key) + (len(row) if row else 0) for key, row in sample) // len(sample)
-        self._limit = limit = max(1, self._max_bytes // (2 * (_ENTRY_OVERHEAD_BYTES + size_bytes)))
+        self._limit = limit = max(1, self._max_bytes // (2 * (ROW_OVERHEAD_BYTES + mean_bytes(rows))))
         if len(rows) >= limit:
             # Rows left out here may have older versions in either generation, so both go.
             self.young = dict(islice(rows.items(), len(rows) - limit, None))
@@ -158,9 +150,8 @@ class StateTable:
         """Rows of several short ranges ``start <= key < end``, each in key order."""
         found = self._engine.scan_many(self.name, ranges) if self._exists else [[] for _ in ranges]
         for overlay, order in ((self._sent, self._sent_order), (self.rows, self._order)):
-            for number, keys in order.between_many(ranges) if overlay else ():
-                merged: Rows = {**dict(found[number]), **{key: overlay[key] for key in keys}}
-                found[number] = [(key, row) for key in sorted(merged) if (row := merged[key]) is not None]
+            if overlay:
+                lay_over(found, overlay, order.between_many(ranges))
         return found
 
     def pending(self) -> Rows:

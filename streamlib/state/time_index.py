@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from streamlib.state.base import Engine
-from streamlib.state.sorted_keys import Rows
+from streamlib.state.rows import Rows
 from streamlib.state.table import RowCache, StateTable
 from streamlib.state.timestamped import pack_timestamp
 

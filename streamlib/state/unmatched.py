@@ -11,7 +11,7 @@ from typing import Protocol
 
 from streamlib.state.base import ChangelogWriter, Engine
 from streamlib.state.one_table import OneTableStore
-from streamlib.state.table import MISSING
+from streamlib.state.rows import MISSING
 
 LEFT, RIGHT = 1, 0
 """The side byte. Source: Kafka's ``TimestampedKeyAndJoinSideSerializer``, ``LeftOrRightValueSerializer``."""

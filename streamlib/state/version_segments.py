@@ -10,8 +10,8 @@ from itertools import islice
 
 from streamlib.state import version_rows
 from streamlib.state.base import Engine
-from streamlib.state.sorted_keys import Rows
-from streamlib.state.table import MISSING, RowCache, StateTable
+from streamlib.state.rows import MISSING, Rows
+from streamlib.state.table import RowCache, StateTable
 
 IS_LATEST = -1
 """What a put gives for a version that nothing has replaced."""

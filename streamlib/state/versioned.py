@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from streamlib.serdes.base import Serde
 from streamlib.state.base import ChangelogWriter, Engine, TableWrites
-from streamlib.state.sorted_keys import Rows
+from streamlib.state.rows import Rows
 from streamlib.state.table import RowCache, StateTable
 from streamlib.state.timestamped import TIMESTAMP_BYTES, TimestampedRows, pack_timestamp, unpack_timestamp
 from streamlib.state.version_segments import IS_LATEST, VersionSegments

@@ -1,10 +1,8 @@
 """Worker processes, each in a slot with a state directory and a log of its own, which a new process takes over."""
 
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,28 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamlib.runtime import failpoints
+from streamlib.testing.kafka_broker import free_port
 from tests.chaos.topology import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "tests.chaos.topology:build()"
 HOST = "127.0.0.1"
-PORTS = range(18_000, 28_000)  # below those that systems give to connections: a worker would find it taken
 ENDS_WITHIN_SECONDS = 30.0
 ASSIGNED = re.compile(r"assigned tasks: (.*)")
 RESTORING = re.compile(r"restoring store \S+ from (\S+)-(\d+): offsets (\d+) to (\d+)")
 RESTORED = re.compile(r"restored from (\S+)-(\d+)$")
-
-
-def free_port() -> int:
-    """Where nobody listens now."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as server:
-            try:
-                server.bind((HOST, port))
-            except OSError:
-                continue
-        return port
 
 
 @dataclass(frozen=True)

@@ -79,18 +79,22 @@ START_CALLS = (
 )
 
 
-@pytest.mark.parametrize("call", START_CALLS)
-async def test_a_start_is_tried_again_whichever_call_finds_no_broker(app, call: str, caplog) -> None:
+async def started_at_the_third_try(app, call: str, caplog: pytest.LogCaptureFixture, *failure: Exception) -> None:
     await prepared(app)
     faults = Faults()
     if call == "admin.topic_configs":  # asked for topics that exist already
         await app.run(counting(), "in")
-    faults.fail(call, 2)
+    faults.fail(call, 2, *failure)
     with caplog.at_level(logging.WARNING):
         async with flaky(app, faults) as streams:
             await app.drained(streams, "in", "counting-counts-repartition")
     assert faults.calls[call] >= 3
     assert await counts(app) == dict.fromkeys(("w0", "w1", "w2", "w3", "w4"), 20)
+
+
+@pytest.mark.parametrize("call", START_CALLS)
+async def test_a_start_is_tried_again_whichever_call_finds_no_broker(app, call: str, caplog) -> None:
+    await started_at_the_third_try(app, call, caplog)
     assert [record.getMessage() for record in caplog.records] == [
         f"waiting for the broker at memory:: {call} found no broker"
     ]
@@ -163,16 +167,7 @@ RUN_CALLS = (
 
 @pytest.mark.parametrize("call", START_CALLS)
 async def test_a_start_is_tried_again_whichever_call_is_not_permitted_at_first(app, call: str, caplog) -> None:
-    await prepared(app)
-    faults = Faults()
-    if call == "admin.topic_configs":  # asked for topics that exist already
-        await app.run(counting(), "in")
-    faults.fail(call, 2, NOT_PERMITTED)
-    with caplog.at_level(logging.WARNING):
-        async with flaky(app, faults) as streams:
-            await app.drained(streams, "in", "counting-counts-repartition")
-    assert faults.calls[call] >= 3
-    assert await counts(app) == dict.fromkeys(("w0", "w1", "w2", "w3", "w4"), 20)
+    await started_at_the_third_try(app, call, caplog, NOT_PERMITTED)
     assert [record.getMessage() for record in caplog.records] == ["waiting up to 60 s for a permission: alice may not"]
 
 

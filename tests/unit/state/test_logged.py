@@ -33,6 +33,14 @@ def log(engine: LoggedEngine, writes: TableWrites, offsets: Mapping[str, int] | 
         pass
 
 
+def with_a_row_in_each(open_rocks: Callable[[], RocksEngine]) -> LoggedEngine:
+    engine = LoggedEngine(open_rocks(), LogMemory(1 << 20))
+    for table in TABLES:
+        engine.create(table)
+    log(engine, {table: {b"k": b"v"} for table in TABLES})
+    return engine
+
+
 def logged_commits(engine: RocksEngine) -> int:
     return len(list(engine.scan(LOG, None, None))) if LOG in engine.tables() else 0
 
@@ -127,10 +135,7 @@ def test_nothing_is_lost_when_rows_were_on_their_way_to_the_tables_at_a_crash(
 def test_rows_of_a_table_are_forgotten_when_it_is_gone_and_the_log_is_not(
     open_rocks: Callable[[], RocksEngine],
 ) -> None:
-    engine = LoggedEngine(open_rocks(), LogMemory(1 << 20))
-    for table in TABLES:
-        engine.create(table)
-    log(engine, {table: {b"k": b"v"} for table in TABLES})
+    with_a_row_in_each(open_rocks)
     rocks = open_rocks()
     rocks.drop("a")  # as a power loss may leave it: the manifest is synced, the log of RocksDB is not
     again = LoggedEngine(rocks, LogMemory(1 << 20))
@@ -184,10 +189,7 @@ def test_rows_that_come_later_win_when_a_large_commit_was_interrupted(open_rocks
 def test_rows_do_not_come_back_when_their_table_is_dropped_and_made_again(
     open_rocks: Callable[[], RocksEngine],
 ) -> None:
-    engine = LoggedEngine(open_rocks(), LogMemory(1 << 20))
-    for table in TABLES:
-        engine.create(table)
-    log(engine, {table: {b"k": b"v"} for table in TABLES})
+    engine = with_a_row_in_each(open_rocks)
     engine.drop("a")
     engine.create("a")
     log(engine, {"b": {b"l": b"w"}})

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlib.state.sorted_keys import INSORT_KEYS, Rows, SortedKeys
+from streamlib.state.rows import Rows
+from streamlib.state.sorted_keys import INSORT_KEYS, SortedKeys
 
 keys = st.binary(max_size=3)
 
