@@ -18,6 +18,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     NodeNotReadyError,
+    RequestTimedOutError,
     SaslAuthenticationFailed,
     StaleMetadata,
 )
@@ -228,29 +229,35 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
         except TimeoutError:
             pass
 
-    async def send(self, node_id: int, request: Any, **options: Any) -> Any:
-        """The answer to a request, noting when there was none."""
+    async def send(self, node_id: int, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> Any:
+        """The answer to a request, noting when there was none.
+
+        A connection without an answer is ended: whoever comes next must not wait on the same one. aiokafka's own does
+        so when its time is over, not when its caller's is; and it looks the connection up again then, where another
+        may be by now, or none.
+
+        Raises:
+            NodeNotReadyError: There is no connection; nothing was sent.
+            RequestTimedOutError: No answer in time.
+            KafkaConnectionError: The connection ended.
+        """
+        connection = await self._get_conn(node_id, group=group)
+        if connection is None:
+            msg = f"no connection to node {node_id}"
+            raise NodeNotReadyError(msg)
         began = self._loop.time()
         try:
-            return await super().send(node_id, request, **options)
-        except NodeNotReadyError:
-            raise  # not sent at all
+            return await connection.send(request)
         except BaseException as error:
             if isinstance(error, RuntimeError) and not isinstance(error, KafkaError):  # which is one, too
-                raise _refused_write(error, node_id) from error  # nor was this
+                raise _refused_write(error, node_id) from error  # nor was this sent
             self.unanswered = True
-            if isinstance(error, asyncio.CancelledError) and self._loop.time() - began > SILENT_S:
-                self._hang_up((node_id, options.get("group", ConnectionGroup.DEFAULT)))
+            gave_up = isinstance(error, asyncio.CancelledError) and self._loop.time() - began > SILENT_S
+            if gave_up or isinstance(error, TimeoutError):
+                connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+            if isinstance(error, TimeoutError):
+                raise RequestTimedOutError from error
             raise
-
-    def _hang_up(self, key: tuple[Any, Any]) -> None:
-        """End a connection on which no answer came: whoever comes next must not wait on the same one.
-
-        aiokafka does so when its own time is over, but not when its caller's is.
-        """
-        connection = self._conns.get(key)
-        if connection is not None:
-            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
 
     async def _connect(self, host: str, port: int, **more: Any) -> BrokerConnection:
         connection = BrokerConnection(host, port, **self._settings, **more)
@@ -310,7 +317,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
                 metadata = await connection.send(request)
             except (KafkaError, TimeoutError, RuntimeError) as error:
                 if isinstance(error, TimeoutError) and node != BOOTSTRAP_CONNECTION[0]:
-                    self._hang_up((node, ConnectionGroup.DEFAULT))
+                    connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
                 logger.info("no metadata from node %s: %s", node, describe(error))
                 continue
             if not metadata.brokers:

@@ -7,14 +7,16 @@ About three times as many records per CPU second as message objects.
 With `client`, `membership` and `sending` one of the four modules that use aiokafka's private names. Next: `consumer`.
 """
 
+import asyncio
 import weakref
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import dropwhile, islice
 from typing import Any
 
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchResult
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, KafkaError
 
 from streamlib.record import FetchedBatch, Headers, TopicPartition
 
@@ -145,14 +147,25 @@ class ColumnFetcher(Fetcher):  # type: ignore[misc]
         """What has been fetched of ``wanted``, after ``timeout_s`` at the latest.
 
         Raises:
-            KafkaError: A position lies outside the log, a permission is missing, or a batch is corrupt.
+            KafkaError: A position lies outside the log, a permission is missing, or a batch is corrupt; or what fetches
+                has ended by an unexpected error: nothing would ever come again.
         """
+        if self._fetch_task.done():
+            await self._fetch_task
         self._wanted = wanted
         found = await self.fetched_records(wanted, timeout_s, max_records=max_records)
         for tp in found:
             if tp in self._records:  # it had its turn
                 self._records.move_to_end(tp)
         return {TopicPartition(*tp): batch for tp, batch in found.items()}
+
+    async def close(self) -> None:
+        """End what fetches; whether it had ended by an error does not matter any more."""
+        with suppress(KafkaError):
+            await super().close()
+        for left in self._pending_tasks:
+            left.cancel()
+        await asyncio.gather(*self._pending_tasks, return_exceptions=True)
 
     def deleted_topics(self) -> set[str]:
         """Assigned topics that the last few metadata answers did not have."""

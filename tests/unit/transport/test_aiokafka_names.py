@@ -49,6 +49,8 @@ ATTRIBUTES = {
     "partition state": ["has_valid_position", "lso", "highwater", "timestamp", "consumed_to"],
     "fetcher": [
         "_records",
+        "_fetch_task",
+        "_pending_tasks",
         "_fetch_max_wait_ms",
         "_client",
         "_subscriptions",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from aiokafka.client import ConnectionGroup
+from aiokafka.errors import NodeNotReadyError, RequestTimedOutError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streamlib.transport.kafka.client import METADATA_PAUSE_S, Connection, KafkaClient
@@ -37,12 +38,18 @@ async def test_topics_are_not_created_when_metadata_is_asked_for() -> None:
 
 
 class Silent:
-    """A connection on which no answer comes."""
+    """A connection on which no answer comes; gives up by itself after ``patience_s``, as aiokafka's."""
 
-    closed = False
+    def __init__(self, patience_s: float = 60.0) -> None:
+        self.closed = False
+        self._patience_s = patience_s
 
-    def send(self, request: Any, **settings: Any) -> "asyncio.Future[Any]":
-        return asyncio.get_running_loop().create_future()
+    def connected(self) -> bool:
+        return True
+
+    async def send(self, request: Any) -> None:
+        async with asyncio.timeout(self._patience_s):
+            await asyncio.get_running_loop().create_future()
 
     def close(self, **reason: Any) -> None:
         self.closed = True
@@ -52,17 +59,40 @@ class Silent:
 async def test_a_connection_is_ended_when_its_caller_gave_up_after_a_while(
     monkeypatch: pytest.MonkeyPatch, waited: float, closed: bool
 ) -> None:
-    async def ready(*_: Any, **settings: Any) -> bool:
-        return True
-
     monkeypatch.setattr("streamlib.transport.kafka.client.SILENT_S", 0.05)
     client, connection = KafkaClient(Connection("127.0.0.1:9", None, "test")), Silent()
-    monkeypatch.setattr(client, "ready", ready)
     client._conns[1, ConnectionGroup.DEFAULT] = connection
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(waited):
             await client.send(1, MetadataRequest([]))
     assert connection.closed is closed
+
+
+@pytest.mark.parametrize("later", [None, Silent()], ids=["none", "another"])
+async def test_the_connection_that_gave_no_answer_is_ended_when_it_is_not_the_nodes_any_more(
+    later: Silent | None,
+) -> None:
+    """aiokafka's own raises KeyError where there is none, of which whoever fetches or writes dies."""
+    client, connection = KafkaClient(Connection("127.0.0.1:9", None, "test")), Silent(0.05)
+    client._conns[1, ConnectionGroup.DEFAULT] = connection
+    sent = asyncio.create_task(client.send(1, MetadataRequest([])))
+    await asyncio.sleep(0.01)
+    if later is None:
+        del client._conns[1, ConnectionGroup.DEFAULT]
+    else:
+        client._conns[1, ConnectionGroup.DEFAULT] = later
+    with pytest.raises(RequestTimedOutError):
+        await sent
+    assert client.unanswered
+    assert connection.closed
+    assert later is None or not later.closed
+
+
+async def test_nothing_counts_as_unanswered_when_there_is_no_connection() -> None:
+    client = KafkaClient(Connection("127.0.0.1:9", None, "test"))
+    with pytest.raises(NodeNotReadyError):
+        await client.send(1, MetadataRequest([]))
+    assert not client.unanswered
 
 
 async def test_metadata_updates_are_spaced_when_asked_for_in_a_loop() -> None:

@@ -1,12 +1,13 @@
 """Columns are read out of record batches exactly, wherever the reading starts and stops."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
@@ -110,6 +111,22 @@ async def test_broker_answers_sooner_when_wanted_records_lie_ready() -> None:
         fetcher._wanted = frozenset({TP} if wanted else ())
         fetcher._get_actions_per_node(assignment)
         assert fetcher._fetch_max_wait_ms == expected
+    await fetcher.close()
+
+
+async def test_reading_fails_when_what_fetches_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a worker would wait for ever for records that nobody fetches."""
+    subscriptions = SubscriptionState()
+    fetcher = ColumnFetcher(KafkaClient(Connection("127.0.0.1:9", None, "test")), subscriptions)
+
+    def unexpected(assignment: object) -> None:
+        raise KeyError(1)
+
+    monkeypatch.setattr(fetcher, "_get_actions_per_node", unexpected)
+    subscriptions.assign_from_user([TP])
+    await asyncio.wait([fetcher._fetch_task], timeout=5.0)
+    with pytest.raises(KafkaError):
+        await fetcher.fetch_columns(frozenset({TP}), 0.01, 10)
     await fetcher.close()
 
 
