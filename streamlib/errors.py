@@ -12,6 +12,7 @@
     ├── ProductionError         a record cannot be written, and never will be
     ├── StateStoreError         a store cannot be opened, read or written
     │   ├── StateDirLockedError     another process uses the state directory
+    │   ├── DiskFullError           no room for a store: it is opened again, and goes on when there is
     │   └── StateCorruptedError     files of a store are damaged: set them aside and rebuild from the changelog
     ├── TaskMigratedError       the group gave the task to another worker: drop it, go on
     ├── TaskCorruptedError      local state disagrees with its changelog: rebuild that task
@@ -35,6 +36,7 @@ A message says what happened, where (``task= node= topic= partition= offset=``, 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 Action = Literal["retry", "start over", "rebuild", "apply the policy", "refuse", "stop"]
@@ -117,8 +119,20 @@ class StateDirLockedError(StateStoreError):
     """Another process has the state directory open."""
 
 
+class DiskFullError(StateStoreError):
+    """There is no room on the disk for a store. Free some: a worker goes on by itself then, and nothing is lost."""
+
+
 class StateCorruptedError(StateStoreError):
-    """The files of a store are damaged; set the directory aside and rebuild that task from the changelog."""
+    """The files of a store are damaged; set the directory aside and rebuild that task from the changelog.
+
+    Attributes:
+        path: The directory, where it is known.
+    """
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class TaskMigratedError(StreamlibError):
@@ -219,6 +233,7 @@ _ACTIONS: tuple[tuple[type[Exception], Action], ...] = (
     (OffsetOutOfRangeError, "start over"),
     (TaskCorruptedError, "rebuild"),
     (StateCorruptedError, "rebuild"),
+    (DiskFullError, "start over"),
     (RetryLaterError, "start over"),
     (TooManyErrorsError, "refuse"),
     (ProcessingError, "apply the policy"),

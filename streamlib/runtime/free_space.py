@@ -2,7 +2,7 @@
 
 While there is too little a worker reads nothing: no inputs, no changelogs. It keeps its tasks and its place in the
 group, commits what it has, and goes on by itself when there is room again. A full disk loses nothing either: RocksDB
-refuses the write, the worker stops, and what was not committed is done again.
+refuses the write and every one after it, and the worker opens its stores again until there is room.
 
 Next: `state/rocksdb`, which writes there.
 """

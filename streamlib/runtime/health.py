@@ -10,6 +10,8 @@ from streamlib.runtime.loop_watch import LoopWatch
 from streamlib.runtime.task_state import TaskState
 from streamlib.runtime.watchdog import Step, Watchdog, Watched
 
+INCOMPLETE = (TaskState.CREATED.value, TaskState.RESTORING.value)
+
 
 @dataclass(frozen=True)
 class StalledPartition:
@@ -121,7 +123,9 @@ class Vitals:
         problems += [f"a permission is missing: {told}" for told in self._worker.permissions.missing()]
         if manager.group is None or self._worker.rebalancing:
             problems.append("the group has not decided yet who does what")
-        restoring = [str(task.task_id) for task in manager.having(TaskState.CREATED, TaskState.RESTORING)]
+        if manager.no_room:
+            problems.append(manager.no_room)
+        restoring = [task for task, state in manager.statistics().items() if state in INCOMPLETE]
         if restoring:
             problems.append(f"tasks are being restored: {', '.join(restoring)}")
         return problems

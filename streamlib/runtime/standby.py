@@ -16,7 +16,13 @@ from dataclasses import dataclass, field
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
-from streamlib.errors import BrokerUnavailableError, MissingTopicError, OffsetOutOfRangeError
+from streamlib.errors import (
+    BrokerUnavailableError,
+    DiskFullError,
+    MissingTopicError,
+    OffsetOutOfRangeError,
+    StateCorruptedError,
+)
 from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.runtime.free_space import FreeSpace
@@ -24,7 +30,7 @@ from streamlib.runtime.partitions import TaskId
 from streamlib.runtime.rarely import Rarely
 from streamlib.runtime.stored_tasks import StoredTasks
 from streamlib.runtime.task_factory import TaskFactory
-from streamlib.runtime.task_stores import TaskStores
+from streamlib.runtime.task_stores import TaskStores, let_go
 from streamlib.transport.base import Admin, Consumer, Transport
 
 log = logging.getLogger(__name__)
@@ -145,6 +151,12 @@ class Standbys:
             except OffsetOutOfRangeError as error:
                 log.warning("copies of tasks look where their changelogs begin: %s", error)
                 self._changed.set()
+            except DiskFullError as error:
+                if self._outage.now():
+                    log.error("copies of tasks stand still: %s", error)
+                let_go(error)
+                await self._reopen()
+                await self._clock.sleep(RETRY_SECONDS)
             except (BrokerUnavailableError, MissingTopicError) as error:
                 if self._outage.now():
                     log.warning("copies of tasks stand still: %s", error)
@@ -188,6 +200,11 @@ class Standbys:
         for task_id in sorted(self._wanted - self.tasks.keys()):
             self.tasks[task_id] = StandbyTask(task_id, self._factory.open_stores(task_id, self._cache_bytes))
 
+    def _begin_anew(self, copy: StandbyTask) -> None:
+        del self.tasks[copy.task_id]
+        copy.stores.destroy()
+        self._changed.set()
+
     async def _stop_reading(self) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
@@ -207,12 +224,18 @@ class Standbys:
                     "the copy of task %s stands at offset %d of %s-%d, which holds [%d, %d]: it begins anew",
                     *(copy.task_id, held, *tp, firsts[tp], ends[tp]),
                 )
-                del self.tasks[copy.task_id]
-                copy.stores.destroy()
-                self._changed.set()
+                self._begin_anew(copy)
                 continue
             copy.next_offsets[tp] = positions[tp] = firsts[tp] if held is None else held
         return positions
+
+    async def _reopen(self) -> None:
+        """Close all copies: an engine that has found the disk full takes nothing any more."""
+        async with self._lock:
+            for copy in self.tasks.values():
+                copy.stores.close()
+            self.tasks.clear()
+        self._changed.set()
 
     # ---- reading ----------------------------------------------------------------------------------------
 
@@ -239,8 +262,14 @@ class Standbys:
         if self.tasks.get(copy.task_id) is not copy:  # it was given away during the poll
             return
         offset = copy.stores.restore_up_to(store, batch, self._limits.get(tp, batch.next_offset))
-        for _ in copy.stores.apply_restored(store, offset):
-            await self._clock.sleep(0)
+        try:
+            for _ in copy.stores.apply_restored(store, offset):
+                await self._clock.sleep(0)
+        except StateCorruptedError as error:
+            log.error("the copy of task %s begins anew: %s", copy.task_id, error)
+            let_go(error)
+            self._begin_anew(copy)
+            return
         copy.next_offsets[tp] = offset
         if offset < batch.next_offset and self._reader is not None:
             self._reader.seek(tp, offset)

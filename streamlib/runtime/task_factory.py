@@ -1,6 +1,7 @@
 """Makes tasks: opens their stores, lowers their sub-topology, connects their queues. Next: `task`."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from streamlib.clock import Clock
@@ -21,6 +22,7 @@ from streamlib.runtime.task_stores import TaskStores, open_engine
 from streamlib.state.base import ChangelogWriter, PendingLog, StateStore, TaskEngine
 from streamlib.state.custom import CustomEngine, CustomStateStore, FlushedAtCommit
 from streamlib.state.directory import StateDirectory
+from streamlib.state.spec import StoreSpec
 from streamlib.state.stores import open_store
 from streamlib.topology.nodes import Source
 from streamlib.topology.processor_nodes import ProcessorNode, TableTransformValues
@@ -144,12 +146,22 @@ class TaskFactory:
         Raises:
             StateStoreError: A store cannot be opened (a corrupt one is set aside and starts empty).
         """
+        specs = [self.topology.stores[name] for name in self.subtopology(task_id).stores]
+        with ExitStack() as stack:
+            by_kind: dict[bool, TaskEngine] = {
+                persistent: stack.enter_context(
+                    closing(open_engine(self.directory, str(task_id), persistent=persistent))
+                )
+                for persistent in {spec.persistent for spec in specs}
+            }
+            stores = self._stores_on(by_kind, specs, task_id, cache_bytes)
+            stack.pop_all()  # they stay open
+        return stores
+
+    def _stores_on(
+        self, by_kind: Mapping[bool, TaskEngine], specs: Sequence[StoreSpec], task_id: TaskId, cache_bytes: int
+    ) -> TaskStores:
         subtopology = self.subtopology(task_id)
-        specs = [self.topology.stores[name] for name in subtopology.stores]
-        by_kind: dict[bool, TaskEngine] = {
-            persistent: open_engine(self.directory, str(task_id), persistent=persistent)
-            for persistent in {spec.persistent for spec in specs}
-        }
         opened: dict[str, StateStore] = {}
         nodes = [self.topology.nodes[name] for name in subtopology.nodes]
         for_users = {store for node in nodes if isinstance(node, USER_CODE) for store in node.stores}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from streamlib.clock import Clock
 from streamlib.config import StreamsConfig
-from streamlib.errors import TaskCorruptedError
+from streamlib.errors import DiskFullError, StateCorruptedError, TaskCorruptedError
 from streamlib.record import TopicPartition
 from streamlib.runtime.assignment import Assignment
 from streamlib.runtime.assignment_codec import TaskData
@@ -25,13 +25,14 @@ from streamlib.runtime.standby import Standbys
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_state import TaskState
-from streamlib.runtime.task_stores import TaskStores
+from streamlib.runtime.task_stores import TaskStores, set_damaged_aside
 from streamlib.transport.base import Consumer, GroupMetadata
 
 log = logging.getLogger(__name__)
 
 ASKS = 2
 FENCE_SECONDS = 0.1  # restoring from a copy takes no more, and a worker that has left and come back need not be fenced
+REBUILDS = 2  # of damaged state in an hour: more say that the disk is to blame
 BUFFERED_RECORDS = 20_000  # of one partition: beyond it the partition is not polled
 
 
@@ -49,6 +50,7 @@ class TaskManager:
         tasks: By id.
         restorer: Completes them.
         space: Room for their state.
+        no_room: What a full disk has refused, until a task is complete again.
         group: The worker's place in the group when the tasks were assigned: what commits are made under. Taken with
             each assignment and never asked for later, when the group may have moved on; None before the first.
     """
@@ -66,6 +68,7 @@ class TaskManager:
         self._config = config
         self.restorer = restorer
         self.space = restorer.space
+        self.no_room = ""
         self._clock = clock
         self._arrived = arrived
         self._inputs: Mapping[TaskId, frozenset[TopicPartition]] = {}
@@ -73,6 +76,7 @@ class TaskManager:
         self._asked: Counter[TaskId] = Counter()  # how often each of them was ready to run
         self._asking = False  # since the last assignment
         self._probe_at: float | None = None
+        self._rebuilt_at: list[float] = []
         self._processes: frozenset[str] = frozenset()  # of the group, at the last decision
         self._lost: frozenset[str] = frozenset()  # those that have gone since, while tasks came that may be theirs
         self._assigned_at = 0.0
@@ -143,7 +147,10 @@ class TaskManager:
 
     def statistics(self) -> Mapping[str, str]:
         """State of each task."""
-        return {str(task_id): task.state.value for task_id, task in sorted(self.tasks.items())}
+        states = dict.fromkeys(self._unmade, TaskState.CREATED) | {
+            each: task.state for each, task in self.tasks.items()
+        }
+        return {str(task_id): state.value for task_id, state in sorted(states.items())}
 
     def report(self) -> list[TaskData]:
         """What the group's leader is told: every task that runs here or has state here."""
@@ -168,7 +175,7 @@ class TaskManager:
             task.transition(TaskState.SUSPENDED)
 
     async def take(self, assigned: Assignment) -> None:
-        """Close the tasks that went, go on with those that stayed with what they read; `make` makes those that came."""
+        """Close the tasks that went, go on with those that stayed; `advance` makes those that came."""
         await self.stop_restoring()
         if self.group is not None and not _follows(self.group, assigned.group):
             # Others may have gone on with its tasks since their last commit: the group had expelled this worker, or
@@ -213,17 +220,20 @@ class TaskManager:
 
     @property
     def making(self) -> bool:
-        """Whether there are tasks to `make`."""
+        """Whether there are tasks that came, and whose stores are not open yet."""
         return bool(self._unmade)
 
-    async def make(self) -> None:
-        """Make some of the tasks that came: opening stores takes time, and those that stayed go on in between."""
-        deadline = self._clock.monotonic() + self._config.loop_budget_ms / 1000
-        for task_id in sorted(self._unmade, key=lambda each: (self._unmade[each] is None, each)):  # copies first
-            self._create(task_id, self._unmade.pop(task_id))
-            await self._clock.sleep(0)
-            if self._clock.monotonic() >= deadline:
-                return
+    async def advance(self) -> None:
+        """Take the tasks that came a step further: make them, restore them in the background, start them.
+
+        Raises:
+            MissingTopicError, OffsetOutOfRangeError: What stopped restoring. Where state proved wrong, its task is made
+                anew instead.
+        """
+        await self._make()
+        if not self.making:  # they are restored together
+            self._restore()
+        self._stored.clean_up(self.tasks.keys() | self._unmade.keys() | self.standbys.tasks.keys())
 
     def rebalance_due(self) -> bool:
         """Whether to ask the group for another decision, because tasks may move now; true once for each reason.
@@ -245,41 +255,29 @@ class TaskManager:
         self._asking = True
         return True
 
-    def clean_up(self) -> None:
-        """Now and then delete the state of tasks that have gone long ago."""
-        self._stored.clean_up(self.tasks.keys() | self._unmade.keys() | self.standbys.tasks.keys())
-
     def drop_work(self) -> None:
         """Back to the last commit: the tasks must be restored."""
         for task in self.tasks.values():
             task.drop_work()
 
-    def restore(self) -> None:
-        """Start the tasks that were restored; begin to restore, in the background, those that need it.
+    def mend(self, error: DiskFullError | StateCorruptedError) -> None:
+        """Have tasks made anew: after a full disk all, of what is there; or the one whose state has proved damaged.
+
+        Uncommitted work must be dropped before. What damaged state held is rebuilt from its changelogs.
 
         Raises:
-            MissingTopicError, OffsetOutOfRangeError: What stopped restoring. Where state proved wrong, its task is made
-                anew instead.
+            StateCorruptedError: The same, if it is no task's or this happens too often.
         """
-        if self.making:  # they are restored together
+        if isinstance(error, StateCorruptedError):
+            self._set_aside(error)
             return
-        self._start()
-        self._check_restoring()
-        waiting = self.having(TaskState.CREATED, TaskState.RESTORING)
-        self._fence(needed=bool(waiting))
-        if not waiting or self._restoring is not None:
-            return
-        for task in waiting:
-            task.transition(TaskState.RESTORING)
-        self._restoring = asyncio.ensure_future(self.restorer.run(waiting, self._consumer, self._restored))
-
-    def _fence(self, *, needed: bool) -> None:
-        """End the transactions of lost workers if restoring seems to wait for one."""
-        if not needed:
-            self._lost = frozenset()
-        if self._lost and self._fencing is not None and self._clock.monotonic() - self._assigned_at >= FENCE_SECONDS:
-            self._ending = asyncio.ensure_future(self._fencing.end_transactions(self._lost))
-            self._lost = frozenset()
+        self.no_room = str(error)
+        for task_id, task in self.tasks.items():
+            if task.state is not TaskState.CLOSED:
+                self._stored.keep(task_id, task.stores)
+            task.close()
+            self._unmade[task_id] = None
+        self.tasks.clear()
 
     async def stop_restoring(self) -> None:
         """Return when nothing is being restored any more; tasks that have not started are restored again."""
@@ -312,10 +310,57 @@ class TaskManager:
         task.calls.wake = self._arrived
         self.tasks[task_id] = task
 
+    async def _make(self) -> None:
+        """Make some: opening stores takes time, and the tasks that stayed go on in between."""
+        deadline = self._clock.monotonic() + self._config.loop_budget_ms / 1000
+        for task_id in sorted(self._unmade, key=lambda each: (self._unmade[each] is None, each)):  # copies first
+            self._create(task_id, self._unmade[task_id])
+            del self._unmade[task_id]
+            await self._clock.sleep(0)
+            if self._clock.monotonic() >= deadline:
+                return
+
+    def _restore(self) -> None:
+        """Start the tasks that were restored; begin to restore those that need it."""
+        self._start()
+        self._check_restoring()
+        waiting = self.having(TaskState.CREATED, TaskState.RESTORING)
+        self._fence(needed=bool(waiting))
+        if not waiting or self._restoring is not None:
+            return
+        for task in waiting:
+            task.transition(TaskState.RESTORING)
+        self._restoring = asyncio.ensure_future(self.restorer.run(waiting, self._consumer, self._restored))
+
+    def _fence(self, *, needed: bool) -> None:
+        """End the transactions of lost workers if restoring seems to wait for one."""
+        if not needed:
+            self._lost = frozenset()
+        if self._lost and self._fencing is not None and self._clock.monotonic() - self._assigned_at >= FENCE_SECONDS:
+            self._ending = asyncio.ensure_future(self._fencing.end_transactions(self._lost))
+            self._lost = frozenset()
+
+    def _set_aside(self, error: StateCorruptedError) -> None:
+        path_of = self.factory.directory.task_path
+        candidates = self.tasks.keys() | self._unmade.keys()
+        task_id = next((each for each in candidates if path_of(str(each)) == error.path), None)
+        now = self._clock.monotonic()
+        self._rebuilt_at = [at for at in self._rebuilt_at if at > now - 3600]
+        if task_id is None or len(self._rebuilt_at) >= REBUILDS:
+            raise error
+        self._rebuilt_at.append(now)
+        if (task := self.tasks.pop(task_id, None)) is not None:
+            task.close()
+        elif (stores := self._unmade[task_id]) is not None:
+            stores.close()
+        set_damaged_aside(path_of(str(task_id)), error)
+        self._unmade[task_id] = None
+
     def _start(self) -> None:
         """Read the inputs of tasks that are complete."""
         while self._restored:
             task, positions = self._restored.pop(0)
+            self.no_room = ""
             task.start(positions)
             task.transition(TaskState.RUNNING)
             for tp, position in positions.items():

@@ -6,6 +6,8 @@ Next: `restore`, which fills them from the changelogs; `commit`, which applies t
 import logging
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from traceback import clear_frames
 
 from streamlib.errors import StateCorruptedError
 from streamlib.record import FetchedBatch, TopicPartition
@@ -26,9 +28,20 @@ def open_engine(directory: StateDirectory, task_id: str, *, persistent: bool) ->
     try:
         return directory.open_engine(task_id, persistent)
     except StateCorruptedError as error:
-        aside = set_aside(directory.task_path(task_id))
-        log.error("%s. Set aside as %s; the state is rebuilt from its changelogs.", error, aside)
+        set_damaged_aside(directory.task_path(task_id), error)
         return directory.open_engine(task_id, persistent)
+
+
+def let_go(error: BaseException | None) -> None:
+    """Forget what an error has seen on its way: handles of an engine among it would keep the engine from closing."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__
+
+
+def set_damaged_aside(path: Path, error: StateCorruptedError) -> None:
+    """Move a damaged directory, which must not be open, out of the way, and say so."""
+    log.error("%s. Set aside as %s; the state is rebuilt from its changelogs.", error, set_aside(path))
 
 
 class TaskStores:

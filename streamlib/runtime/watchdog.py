@@ -264,7 +264,8 @@ class Watchdog:
                 if seconds is not None:
                     log.info("%s goes on after %.0f s", _where(progress, tp), seconds)
         for tp, progress in self.changelogs.items():
-            if moved or passed is None or manager.space.low or tp not in restorer.reading:
+            without_room = manager.space.low or manager.no_room
+            if moved or passed is None or without_room or tp not in restorer.reading:
                 progress.excuse(done=False)
             else:
                 progress.wait(passed)

@@ -4,8 +4,9 @@ One event loop, one consumer, one producer. The loop is never held longer than `
 whose length follows the measured time per record. Rebalance callbacks only commit and take notes; the loop acts on
 them. While no broker answers the worker stands still, and nothing is lost or done twice. After a refused record or
 commit the producer is replaced, uncommitted work is dropped, and the tasks are restored from what is committed. So it
-is, for a minute, after a call that the broker does not permit. A mistake in the application's own code or data stops
-the worker, and everything since the last commit is undone.
+is, for a minute, after a call that the broker does not permit; and after a full disk or damaged state, with stores that
+are opened anew. A mistake in the application's own code or data stops the worker, and everything since the last commit
+is undone.
 
 Source: StreamThread. Next: `task_manager`, then `task`.
 """
@@ -23,10 +24,12 @@ from streamlib.errors import (
     BrokerUnavailableError,
     CommitError,
     DeliveryError,
+    DiskFullError,
     MissingTopicError,
     OffsetOutOfRangeError,
     RecordRefusedError,
     RetryLaterError,
+    StateCorruptedError,
 )
 from streamlib.metrics import Metrics
 from streamlib.record import FetchedBatch, TopicPartition
@@ -47,6 +50,7 @@ from streamlib.runtime.standby import Standbys
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_manager import TaskManager
+from streamlib.runtime.task_stores import let_go
 from streamlib.runtime.topic_watch import TopicWatch
 from streamlib.transport.base import Consumer, GroupMetadata, Transport
 
@@ -54,6 +58,7 @@ log = logging.getLogger(__name__)
 
 IDLE_POLL_MS = 100
 RETRY_SECONDS = (0.1, 10.0)
+DISK_FULL_SECONDS = 2.0  # until stores that found no room are opened again
 CANCEL_SECONDS = 1.0  # for what user code does when its call is cancelled
 
 
@@ -233,6 +238,9 @@ class Worker:
                 await self._undo()
                 await self._pause(pause)
                 continue
+            except (DiskFullError, StateCorruptedError) as error:
+                await self._mend_state(error)
+                continue
             except (DeliveryError, CommitError) as error:
                 await self._start_over(error)
             except MissingTopicError:
@@ -250,6 +258,15 @@ class Worker:
         if self._repetition.now():
             log.warning("work since the last commit will be done again: %s", error)
         await self._undo()
+
+    async def _mend_state(self, error: DiskFullError | StateCorruptedError) -> None:
+        """Open stores again, of a damaged one an empty one, so that they are restored."""
+        let_go(error)
+        await self._start_over(error)
+        async with self._lock:
+            self.manager.mend(error)
+        if isinstance(error, DiskFullError):
+            await self._pause(DISK_FULL_SECONDS)
 
     async def _undo(self) -> None:
         await self.manager.stop_restoring()
@@ -279,7 +296,9 @@ class Worker:
             BrokerUnavailableError,
             CommitError,
             DeliveryError,
+            DiskFullError,
             RetryLaterError,
+            StateCorruptedError,
         ) as error:
             log.warning("could not commit at shutdown; work since the last commit will be done again: %r", error)
 
@@ -302,9 +321,7 @@ class Worker:
                 await self.manager.take(assigned)
                 reached("after-assigned")
             if not self._rebalancing:  # else the group may give the tasks away
-                await self.manager.make()
-                self.manager.restore()
-                self.manager.clean_up()
+                await self.manager.advance()
                 if self.manager.rebalance_due():
                     self._consumer.rejoin()
             if self._commit_is_due():

@@ -28,7 +28,7 @@ from rocksdict import (
     WriteBufferManager,
 )
 
-from streamlib.errors import StateCorruptedError, StateDirLockedError, StateStoreError
+from streamlib.errors import DiskFullError, StateCorruptedError, StateDirLockedError, StateStoreError
 from streamlib.state.base import TableWrites
 
 FORMAT_VERSION = 2
@@ -132,7 +132,8 @@ class RocksEngine:
         Raises:
             StateDirLockedError: Another engine, of this process or another one, has the directory open.
             StateCorruptedError: The files are damaged: `set_aside` the directory, open again, restore from offset 0.
-            StateStoreError: Anything else, such as a full disk or a format this version does not know.
+            DiskFullError: There is no room.
+            StateStoreError: Anything else, such as a format this version does not know.
         """
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -190,9 +191,9 @@ class RocksEngine:
 
     def get_many(self, table: str, keys: list[bytes]) -> list[bytes | None]:
         """Rows, in the order of ``keys``."""
-        get = self._table(table).rows.get  # RocksDB's own multi-get is slower through rocksdict than single gets
+        rows = self._table(table).rows
         try:
-            return [get(key) for key in keys]
+            return list(map(rows.get, keys))  # RocksDB's own multi-get is slower through rocksdict than single gets
         except Exception as error:
             raise _failure(error, self.path, f'read table "{table}"') from error
 
@@ -238,8 +239,8 @@ class RocksEngine:
         """Write rows and changelog offsets: one atomic batch up to 10,000 rows or 4 MiB, else in chunks.
 
         Raises:
-            StateStoreError: A table does not exist (nothing was written), or the disk failed: then the engine must be
-                opened again, and the rows since its offsets restored.
+            StateStoreError: A table does not exist (nothing was written), or the disk failed or is full: then the
+                engine must be opened again, and the rows since its offsets restored.
         """
         for _ in self.write_chunks(writes, offsets):
             pass
@@ -407,15 +408,17 @@ def _failure(error: Exception, path: Path, what: str) -> StateStoreError:
     """The error of ours for one of RocksDB's, which are told apart by their text alone."""
     text = str(error)
     if "Corruption" in text:
-        return StateCorruptedError(f"cannot {what} in {path}: {text}; rebuild the task from its changelogs")
+        return StateCorruptedError(
+            f"cannot {what} in {path}, whose files are damaged: {text}",
+            path,
+        )
     if "lock hold by current process" in text or "While lock file" in text:
         return StateDirLockedError(
             f"cannot {what} in {path}: it is open already ({text}); stop the other worker, or give this one its own"
             " state_dir"
         )
     if "No space left on device" in text:
-        return StateStoreError(
-            f"cannot {what} in {path}: the disk is full; free some space and start the worker again, nothing that was"
-            f" committed is lost ({text})"
+        return DiskFullError(
+            f"cannot {what} in {path}: the disk is full; free some space, nothing that was committed is lost ({text})"
         )
     return StateStoreError(f"cannot {what} in {path}: {text}")

@@ -1,6 +1,5 @@
 """Bad input: a clear message that names the place and the mend, and nothing lost."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -181,27 +180,6 @@ async def test_a_state_directory_in_use_by_another_process_is_refused(app) -> No
         with pytest.raises(StateDirLockedError, match=str(other.pid)):
             await app.run(numbers(), "in")
         other.communicate("")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-async def test_a_full_disk_stops_the_worker_and_loses_nothing(app, tmp_path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    builder = StreamsBuilder("full")
-    builder.table("in", **TEXT, store="rows")
-    builder.stream("other", **TEXT).join(builder.table("in2", **TEXT, store="r2"), lambda a, b: a).to("out")
-    try:
-        await app.create(1, "in", "in2", "other", "out")
-        value = "x" * 10_000
-        await app.produce("in2", [(f"k{n}", value, 1) for n in range(1000)])
-        with pytest.raises(StateStoreError, match=r"(?i)space"):
-            await app.run(builder.build(), "in2", state_dir=small / "state", state_min_free_bytes=0)
-        await app.run(builder.build(), "in2", "other", worker="roomy")
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def test_an_unknown_setting_names_the_nearest_one() -> None:

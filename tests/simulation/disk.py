@@ -1,17 +1,18 @@
 """Disks that outlive the processes that write to them: state directories without databases, in place of the real ones.
 
 What was written stays, a batch at a time or, when it is large, a chunk at a time, as with RocksDB. A disk belongs to a
-worker's machine: who is started there again finds what the one before has left. The few small files beside the stores
-are real ones.
+worker's machine: who is started there again finds what the one before has left. It may be full for a while; an engine
+that has seen that takes nothing until it is opened again. The few small files beside the stores are real ones.
 
 Next: `scenario`, which looks at what is left in the end.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+from streamlib.errors import DiskFullError
 from streamlib.runtime import application
 from streamlib.state.base import Engine, TableWrites
 from streamlib.state.directory import GLOBAL
@@ -22,7 +23,26 @@ CHUNK_ROWS = 3
 
 
 class DiskEngine(MemoryEngine):
-    """An `Engine` whose rows stay when it is closed, and that writes large batches in chunks."""
+    """An `Engine` whose rows stay when it is closed, and that writes large batches in chunks.
+
+    Attributes:
+        takes_nothing: Whether a write has found the disk full since it was opened.
+    """
+
+    def __init__(self, disk: "Disk") -> None:
+        super().__init__()
+        self.takes_nothing = False
+        self._disk = disk
+
+    def write(self, writes: TableWrites, offsets: Mapping[str, int]) -> None:
+        """Write, if there is room."""
+        if self._disk.full():
+            self._disk.refusals += 1
+            self.takes_nothing = True
+        if self.takes_nothing:
+            msg = f"the disk of {self._disk.name} is full"
+            raise DiskFullError(msg)
+        super().write(writes, offsets)
 
     def write_chunks(self, writes: TableWrites, offsets: Mapping[str, int]) -> Iterator[int]:
         """A few rows at a time, the offsets with the last ones."""
@@ -58,6 +78,8 @@ class Disk:
 
     Attributes:
         engines: By task id.
+        full: Whether there is no room now.
+        refusals: Writes that found none.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -65,6 +87,8 @@ class Disk:
         self.state_dir = state_dir
         self.path = state_dir / NAME
         self.engines: dict[str, DiskEngine] = {}
+        self.full: Callable[[], bool] = lambda: False
+        self.refusals = 0
 
     def process_id(self) -> str:
         """Whose disk it is."""
@@ -80,7 +104,11 @@ class Disk:
 
     def open_engine(self, task_id: str, persistent: bool) -> Engine:
         """An engine."""
-        return self.engines.setdefault(task_id, DiskEngine()) if persistent else MemoryEngine()
+        if not persistent:
+            return MemoryEngine()
+        engine = self.engines.setdefault(task_id, DiskEngine(self))
+        engine.takes_nothing = False
+        return engine
 
     def remove_unowned(self, owned: Collection[str], unused_since_ms: int) -> list[str]:
         """Nothing gets as old as that."""

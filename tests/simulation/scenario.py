@@ -39,6 +39,8 @@ PATIENCE_SECONDS = 60.0
 STOP_SECONDS = 40.0
 LOOK_SECONDS = 0.1
 TRANSACTION_SECONDS = 4.0
+FULL_DISKS = 0.25
+FULL_SECONDS = (0.05, 3.0)
 WORDS = ("ant", "bee", "cat", "dog", "elk")
 
 Made = Callable[[SimulatedConsumer | SimulatedProducer], None]
@@ -236,6 +238,8 @@ class Simulation:
         self.broker = Broker(self.chaos.marker_delay)
         self.network = Network(self.broker, self.chaos)
         self.slots = [Slot(self, number) for number in range(settings.workers or workers)]
+        if settings.focus is None:
+            self._fill_disks()
 
     async def run(self) -> list[str]:
         """Let it happen; returns what does not add up."""
@@ -269,6 +273,8 @@ class Simulation:
         zombies = not self.chaos.quiet or bool({"freeze", "cut"} & self.deeds.keys())
         expected = replace(self.expected, exactly_once=self.config.exactly_once, cached=cached, zombies=zombies)
         disks = [slot.disk for slot in self.slots]
+        if refusals := sum(disk.refusals for disk in disks):
+            self.deeds["full disk"] = refusals
         return self.failed + problems_of(self.broker, self.config.application_id, expected, disks)
 
     async def _leave(self) -> str | None:
@@ -291,6 +297,15 @@ class Simulation:
         self.deeds[deed] = self.deeds.get(deed, 0) + 1
         self.loop.note("strike", process.name, deed)
         next(slot for slot in self.slots if slot.process is process).strike(deed)
+
+    def _fill_disks(self) -> None:
+        """Let some disks be full for a while."""
+        loop = self.loop
+        for slot in self.slots:
+            if loop.random.random() < FULL_DISKS:
+                begin = loop.time() + loop.random.uniform(0.0, CHAOS_SECONDS)
+                end = begin + loop.random.uniform(*FULL_SECONDS)
+                slot.disk.full = lambda begin=begin, end=end: begin <= loop.time() < end
 
     def _abort(self, name: str) -> None:
         """Somebody writes in a transaction that does not last."""

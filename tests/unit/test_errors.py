@@ -48,7 +48,7 @@ def test_several_mistakes_are_numbered_in_order() -> None:
 
 ACTIONS = {
     "retry": "BrokerUnavailableError",
-    "start over": "CommitError DeliveryError OffsetOutOfRangeError RetryLaterError TaskMigratedError",
+    "start over": "CommitError DeliveryError DiskFullError OffsetOutOfRangeError RetryLaterError TaskMigratedError",
     "rebuild": "StateCorruptedError TaskCorruptedError",
     "apply the policy": "BufferFullError DeserializationError ProcessingError ProductionError RecordRefusedError "
     "RecordTooLargeError SerdeError",

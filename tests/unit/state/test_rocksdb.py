@@ -139,7 +139,7 @@ def test_corruption_is_told_at_open_when_bytes_are_flipped(
     damaged: Path, memory: RocksMemory, pattern: str, at: float
 ) -> None:
     flip_bytes(files(damaged, pattern)[-1], at)
-    with pytest.raises(StateCorruptedError, match="rebuild the task"):  # noqa: PT012 - a footer is read at first use
+    with pytest.raises(StateCorruptedError, match="whose files are damaged"):  # noqa: PT012 - a footer is read at first use
         engine = RocksEngine.open(damaged, memory)
         try:
             engine.get("t", bytes(4))
@@ -351,8 +351,8 @@ def test_disk_full_is_told_with_its_mend_when_a_write_fails(tmp_path: Path) -> N
         pytest.skip("this system gives its users no mounts of their own")
     assert done.returncode == 0, done.stderr
     message, after = done.stdout.splitlines()
-    assert message.startswith("StateStoreError cannot write 2 rows in")
-    assert "the disk is full; free some space and start the worker again" in message
+    assert message.startswith("DiskFullError cannot write 2 rows in")
+    assert "the disk is full; free some space, nothing that was committed is lost" in message
     assert after == "True True True"
 
 
