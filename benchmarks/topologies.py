@@ -120,12 +120,16 @@ def stream_join() -> Topology:
 
 
 def session() -> Topology:
-    """Records of each key that come at most five seconds after one another."""
+    """Records of each key that come at most five seconds after one another.
+
+    Without grace a session is kept for no longer than the gap. One that was written, and grows by a record at exactly
+    that distance, could then not be found any more to be deleted when the cache is flushed, here as in Kafka Streams.
+    """
     builder = StreamsBuilder(RUN)
     (
         builder.stream(INPUT, serdes.STRING, serdes.BYTES)
         .group_by_key()
-        .windowed_by(SessionWindows.of(timedelta(seconds=5)))
+        .windowed_by(SessionWindows.of(timedelta(seconds=5), grace=timedelta(seconds=10)))
         .count(store="sessions")
         .to_stream()
         .to(OUTPUT)

@@ -141,10 +141,11 @@ class SessionAggregateOperator:
         """Update sessions with one record, given as a session of one point."""
         windows, book = self._node.windows, self._book
         timestamp = record.start
-        found = []
+        found, is_alone = [], True
         for each in reversed(sessions):
             if each.end < timestamp - windows.gap_ms:
                 break
+            is_alone = False
             if each.start <= timestamp + windows.gap_ms and book.is_there(each):
                 found.append(each)
         found.reverse()
@@ -168,7 +169,10 @@ class SessionAggregateOperator:
             book.remove(gone, record)  # that has been done before the function is called
             self._failed(error, record, value)
             return _Outcome.FAILED
-        book.replace(gone, record)
+        if is_alone and record.value is not None:
+            book.begin(record)
+        else:
+            book.replace(gone, record)
         return _Outcome.TAKEN
 
     def _send(self) -> None:

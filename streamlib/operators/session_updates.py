@@ -62,6 +62,11 @@ class SessionUpdates:
             return self._store.decode(session.key, session.row)
         return session.value if self._isolate is None else self._isolate(session.value)
 
+    def begin(self, session: Session) -> None:
+        """Put a session that lies behind all others of its key."""
+        self._sessions[session.key].append(session)
+        self._add(session)
+
     def replace(self, gone: Sequence[Session], session: Session) -> None:
         """Remove sessions, and put one of the same key that takes their place."""
         self.remove(gone, session)
@@ -71,9 +76,7 @@ class SessionUpdates:
             drop(sessions, before)
         if session.value is not None:
             insert(sessions, session)
-        self._observed = max(self._observed, session.end)
-        self._updates.append(session)
-        self._olds.append(None)  # also where a session of one point is replaced by itself, as in Java
+        self._add(session)
 
     def remove(self, gone: Sequence[Session], cause: Session) -> None:
         """Remove sessions; ``cause`` has the name, timestamp and offset of the record that does it."""
@@ -104,6 +107,11 @@ class SessionUpdates:
             seen.add(key)
         if updates:
             yield self._written(keys[begin:], updates[begin:], olds[begin:])
+
+    def _add(self, session: Session) -> None:
+        self._observed = max(self._observed, session.end)
+        self._updates.append(session)
+        self._olds.append(None)  # also where a session of one point is replaced by itself, as in Java
 
     def _written(self, keys: list[bytes], updates: list[Session], olds: list[Any]) -> ChangeBatch:
         values = [each.value for each in updates]

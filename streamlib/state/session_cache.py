@@ -169,6 +169,14 @@ class SessionCache(Generic[V]):
         result: V = value
         return result
 
+    def begin(self, session: Session) -> None:
+        """Put a session that lies behind all others of its key, with the name, timestamp and headers of its record."""
+        self._sessions[session.key].append(session)
+        self._added += 1
+        self._turn += 1
+        session.turn = self._turn
+        self.dirty.append(session)
+
     def replace(self, gone: Sequence[Session], session: Session) -> None:
         """Remove sessions, and put one of the same key that takes their place.
 

@@ -109,7 +109,7 @@ public final class Main {
             }
             case "session" -> builder.stream(in, Consumed.with(STRING, Serdes.ByteArray()))
                 .groupByKey()
-                .windowedBy(SessionWindows.ofInactivityGapWithNoGrace(Duration.ofSeconds(5)))
+                .windowedBy(SessionWindows.ofInactivityGapAndGrace(Duration.ofSeconds(5), Duration.ofSeconds(10)))
                 .count(Materialized.as("sessions"))
                 .toStream()
                 .to(out, Produced.with(WindowedSerdes.sessionWindowedSerdeFrom(String.class), Serdes.Long()));
