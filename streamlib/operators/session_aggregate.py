@@ -119,14 +119,18 @@ class SessionAggregateOperator:
     def _take_all(self, batch: RecordBatch) -> bool:
         plain: list[Any] = self._rows.spec.key_serde.serialize_many(batch.keys)
         sessions = self._book.sessions_of(plain)
-        late, outcome, tp = 0, None, self._context.tp
-        for row, raw in enumerate(plain):
-            timestamp = batch.timestamps[row]
-            if timestamp > self._time.stream_time:
-                self._time.stream_time = timestamp
+        late, outcome, tp, time, gap_ms = 0, None, self._context.tp, self._time, self._node.windows.gap_ms
+        closes_after_ms = gap_ms + self._node.windows.grace_ms
+        for row, (raw, timestamp, value) in enumerate(zip(plain, batch.timestamps, batch.values, strict=True)):
+            if timestamp > time.stream_time:
+                time.stream_time = timestamp
             record = _record(raw, batch, row)
             record.tp = tp
-            outcome = self._take(sessions[raw], record, batch.values[row])
+            known = sessions[raw]
+            if (not known or known[-1].end < timestamp - gap_ms) and timestamp >= time.stream_time - closes_after_ms:
+                outcome = self._begin(record, value)
+            else:
+                outcome = self._take(known, record, value)
             if outcome is _Outcome.LATE:
                 late += 1
                 if self._late is not None:
@@ -137,15 +141,27 @@ class SessionAggregateOperator:
                 self._late.send(batch)
         return outcome is not _Outcome.FAILED
 
+    def _begin(self, record: Session, value: Any) -> "_Outcome":
+        """Put a record that lies behind all sessions of its key, and is not late, as most are."""
+        try:
+            record.value = self._step(record.name, value, self._initializer())
+        except Exception as error:
+            self._failed(error, record, value)
+            return _Outcome.FAILED
+        if record.value is None:
+            self._book.replace((), record)
+        else:
+            self._book.begin(record)
+        return _Outcome.TAKEN
+
     def _take(self, sessions: list[Session], record: Session, value: Any) -> "_Outcome":
         """Update sessions with one record, given as a session of one point."""
         windows, book = self._node.windows, self._book
         timestamp = record.start
-        found, is_alone = [], True
+        found = []
         for each in reversed(sessions):
             if each.end < timestamp - windows.gap_ms:
                 break
-            is_alone = False
             if each.start <= timestamp + windows.gap_ms and book.is_there(each):
                 found.append(each)
         found.reverse()
@@ -169,10 +185,7 @@ class SessionAggregateOperator:
             book.remove(gone, record)  # that has been done before the function is called
             self._failed(error, record, value)
             return _Outcome.FAILED
-        if is_alone and record.value is not None:
-            book.begin(record)
-        else:
-            book.replace(gone, record)
+        book.replace(gone, record)
         return _Outcome.TAKEN
 
     def _send(self) -> None:

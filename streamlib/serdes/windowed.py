@@ -6,6 +6,7 @@ Such a record goes to the partition of its plain key, so that all windows of a k
 
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import add, attrgetter
 from struct import Struct
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from streamlib.serdes.base import Serde, any_none
 K = TypeVar("K")
 START = Struct(">q")
 END_START = Struct(">qq")
+_key_of, _start_of, _end_of = attrgetter("key"), attrgetter("start"), attrgetter("end")
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -28,9 +30,8 @@ class TimeWindowed(Serde[Windowed[K]], Generic[K]):
         """The bytes of a column; None stays None."""
         if any_none(values):
             return super().serialize_many(values)
-        keys = self.inner.serialize_many([value.key for value in values])  # type: ignore[union-attr]
-        pack = START.pack
-        return [key + pack(value.start) for key, value in zip(keys, values, strict=True)]  # type: ignore[operator,union-attr]
+        keys = self.inner.serialize_many(list(map(_key_of, values)))
+        return list(map(add, keys, map(START.pack, map(_start_of, values))))
 
     def deserialize_many(self, data: list[bytes | None]) -> list[Windowed[K] | None]:
         """The keys of a column; None stays None."""
@@ -42,6 +43,20 @@ class TimeWindowed(Serde[Windowed[K]], Generic[K]):
         return [
             Windowed(key, start, min(start + size_ms, MAX_TIME_MS)) for key, start in zip(keys, starts, strict=True)
         ]
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class SessionWindowed(Serde[Windowed[K]], Generic[K]):
+    """``key | end int64 | start int64``; the end is inclusive."""
+
+    inner: Serde[K]
+
+    def serialize_many(self, values: list[Windowed[K] | None]) -> list[bytes | None]:
+        """The bytes of a column; None stays None."""
+        if any_none(values):
+            return super().serialize_many(values)
+        keys = self.inner.serialize_many(list(map(_key_of, values)))
+        return list(map(add, keys, map(END_START.pack, map(_end_of, values), map(_start_of, values))))
 
 
 def time_windowed(inner: Serde[K], size: timedelta | None) -> TimeWindowed[K]:
@@ -77,8 +92,8 @@ def time_windowed_ms(inner: Serde[K], size_ms: int) -> TimeWindowed[K]:
     )
 
 
-def session_windowed(inner: Serde[K]) -> Serde[Windowed[K]]:
-    """The serde for keys of session windows: ``key | end int64 | start int64``; the end is inclusive."""
+def session_windowed(inner: Serde[K]) -> SessionWindowed[K]:
+    """The serde for keys of session windows."""
     encode, decode, pack, unpack = inner.serialize, inner.deserialize, END_START.pack, END_START.unpack
 
     def serialize(value: Windowed[K]) -> bytes:
@@ -88,10 +103,11 @@ def session_windowed(inner: Serde[K]) -> Serde[Windowed[K]]:
         end, start = unpack(data[-16:])
         return Windowed(decode(data[:-16]), start, end)
 
-    return Serde(
+    return SessionWindowed(
         f"session_windowed[{inner.name}]",
         serialize,
         deserialize,
         inner.immutable,
         partition_bytes=lambda keys: [None if key is None else key[:-16] for key in keys],
+        inner=inner,
     )
