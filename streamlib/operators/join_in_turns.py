@@ -9,11 +9,17 @@ Next: `state/staged_rows`, where a record finds those of the same batch that cam
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import compress, groupby
+from itertools import compress
 from typing import cast
 
 from streamlib.operators.base import Forward, Operator
-from streamlib.operators.join_streams import JoinWindowOperator, KeyedBatch, Results, StreamStreamJoinOperator
+from streamlib.operators.join_streams import (
+    JoinWindowOperator,
+    KeyedBatch,
+    Results,
+    StreamStreamJoinOperator,
+    join_all,
+)
 from streamlib.operators.selection import picked
 from streamlib.record import Headers, RecordBatch
 from streamlib.serdes.base import any_none
@@ -80,8 +86,7 @@ class JoinInTurns:
             if any_none(both.values):  # to be counted
                 rows = [row for row, value in enumerate(both.values) if value is None or matches[row]]
             rows.sort(key=_numbers(both).__getitem__)
-            for is_right, some in groupby(rows, key=len(left).__le__):
-                joins[is_right].join(both, some, matches, results)
+            join_all(joins, len(left), both, rows, matches, results)
         for store in stores:
             store.settle()
         joins[0].finish(both, results)

@@ -12,6 +12,7 @@ Source: KStreamJoinWindow, KStreamKStreamJoin. Next: `join_in_turns`, which feed
 `state/join_window` and `state/unmatched`, what is kept.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -179,6 +180,8 @@ class StreamStreamJoinOperator:
 
     Attributes:
         waits: Whether records without a match matter: not in an inner join.
+        other: What the other side keeps.
+        pair: The joiner.
     """
 
     def __init__(
@@ -191,12 +194,12 @@ class StreamStreamJoinOperator:
     ) -> None:
         windows = node.windows
         self._node = node
-        self._this, self._other, self._unmatched = stores
+        self._this, self.other, self._unmatched = stores
         self.waits = self._unmatched is not None
         self._key_serde, self._value_serde = serdes
         self._context = context
         self._forward = forward
-        self._pair = _pair(node)
+        self.pair = _pair(node)
         self._side, self._other_side = (LEFT, RIGHT) if node.left else (RIGHT, LEFT)
         before_ms, after_ms = windows.before_ms, windows.after_ms
         self._before_ms, self._after_ms = (before_ms, after_ms) if node.left else (after_ms, before_ms)
@@ -209,7 +212,7 @@ class StreamStreamJoinOperator:
     def init(self) -> None:
         """Take from the stores what both sides know about time; Java begins at -1 again."""
         if self._unmatched is not None:
-            self._unmatched.resume(max(self._this.highest_timestamp, self._other.highest_timestamp))
+            self._unmatched.resume(max(self._this.highest_timestamp, self.other.highest_timestamp))
             if self._idle is not None:
                 self._unmatched.time.idle = self._idle
                 self._move_on(self._idle.init())
@@ -223,7 +226,7 @@ class StreamStreamJoinOperator:
 
     def matches(self, batch: KeyedBatch, numbers: list[int] | None = None) -> list[list[Match]]:
         """For each row what the other side keeps in its window; of staged records those with lower numbers."""
-        return self._other.matches(batch.raw_keys, batch.timestamps, self._before_ms, self._after_ms, numbers)
+        return self.other.matches(batch.raw_keys, batch.timestamps, self._before_ms, self._after_ms, numbers)
 
     def join(self, batch: KeyedBatch, rows: Iterable[int], matches: list[list[Match]], results: Results) -> None:
         """Add the results of some rows of this side, in order.
@@ -235,7 +238,7 @@ class StreamStreamJoinOperator:
             results: To add to.
         """
         if self._unmatched is None:
-            self._join(batch, rows, matches, results)
+            join_all((self, self), len(batch), batch, rows, matches, results)
         else:
             self._join_or_wait(batch, rows, matches, results, self._unmatched)
 
@@ -266,27 +269,7 @@ class StreamStreamJoinOperator:
         join_time = self._unmatched.time
         join_time.stream_time = max(join_time.stream_time, stream_time)
         self._this.move_on(stream_time)
-        self._other.move_on(stream_time)
-
-    def _join(self, batch: KeyedBatch, rows: Iterable[int], matches: list[list[Match]], results: Results) -> None:
-        """The inner join."""
-        keys, values, raws, timestamps = batch.keys, batch.values, batch.raw_keys, batch.timestamps
-        value_of, pair, add = self._other.value, self._pair, results.add
-        incomplete = []
-        for row in rows:
-            value = values[row]
-            if value is None or raws[row] is None:
-                incomplete.append(row)
-            elif found := matches[row]:
-                key, time = keys[row], timestamps[row]
-                try:
-                    for other_time, other in found:
-                        joined = pair(key, value, value_of(other))
-                        add(key, joined, time if time > other_time else other_time, row)
-                except Exception as error:
-                    self._failed(error, batch, row)
-        if incomplete:
-            self._count_incomplete(batch, incomplete)
+        self.other.move_on(stream_time)
 
     def _join_or_wait(
         self,
@@ -298,7 +281,7 @@ class StreamStreamJoinOperator:
     ) -> None:
         """The left and outer joins."""
         keys, values, raws, timestamps = batch.keys, batch.values, batch.raw_keys, batch.timestamps
-        outer, after_ms, pair, add = self._node.outer, self._after_ms, self._pair, results.add
+        outer, after_ms, pair, add = self._node.outer, self._after_ms, self.pair, results.add
         wait_ms, join_time = self._waits_ms[self._side], unmatched.time
         now_ms = self._context.clock.time_ms()
         incomplete = []
@@ -327,16 +310,16 @@ class StreamStreamJoinOperator:
                     else:
                         unmatched.add(time, self._side, raw, self._value_serde.serialize(value))
             except Exception as error:
-                self._failed(error, batch, row)
+                self.failed(error, batch, row)
         if incomplete:
-            self._count_incomplete(batch, incomplete)
+            self.count_incomplete(batch, incomplete)
 
     def _meet(self, batch: KeyedBatch, row: int, found: list[tuple[int, bytes]], results: Results) -> None:
         """Results for all matches of one record; those that have waited wait no more."""
         assert self._unmatched is not None
         key, value, raw, time = batch.keys[row], batch.values[row], batch.raw_keys[row], batch.timestamps[row]
         assert raw is not None
-        matched, value_of, pair = self._unmatched.matched, self._other.value, self._pair
+        matched, value_of, pair = self._unmatched.matched, self.other.value, self.pair
         for other_time, other in found:
             matched(other_time, self._other_side, raw, time)
             results.add(key, pair(key, value, value_of(other)), max(time, other_time), row)
@@ -377,25 +360,70 @@ class StreamStreamJoinOperator:
         if this:
             mine = self._this.value(value)
         else:
-            others = self._other.value(value)
+            others = self.other.value(value)
         try:
-            results.add(key, self._pair(key, mine, others), time, row)
+            results.add(key, self.pair(key, mine, others), time, row)
         except Exception as error:
             offset = None if batch.offsets is None else batch.offsets[row]
             self._context.errors.failed(error, self._node.name, key, mine if this else others, time, offset)
 
-    def _failed(self, error: Exception, batch: KeyedBatch, row: int) -> None:
+    def failed(self, error: Exception, batch: KeyedBatch, row: int) -> None:
+        """Ask the policy about a row of which the joiner, or the other side's value, made an error."""
         offset = None if batch.offsets is None else batch.offsets[row]
         self._context.errors.failed(
             error, self._node.name, batch.keys[row], batch.values[row], batch.timestamps[row], offset
         )
 
-    def _count_incomplete(self, batch: KeyedBatch, rows: list[int]) -> None:
+    def count_incomplete(self, batch: KeyedBatch, rows: list[int]) -> None:
+        """Count rows without key or value."""
         no_key = sum(batch.raw_keys[row] is None for row in rows)
         if no_key:
             self._context.metrics.dropped(self._node.name, "null-key", no_key)
         if len(rows) > no_key:
             self._context.metrics.dropped(self._node.name, "null-value", len(rows) - no_key)
+
+
+def join_all(
+    sides: tuple[StreamStreamJoinOperator, StreamStreamJoinOperator],
+    second_from: int,
+    batch: KeyedBatch,
+    rows: Iterable[int],
+    matches: list[list[Match]],
+    results: Results,
+) -> None:
+    """Add the results of some rows of an inner join, in order; its sides may take turns.
+
+    Args:
+        sides: That of the batch's first rows, and that of the others.
+        second_from: Where those begin.
+        batch: The rows.
+        rows: Which of them.
+        matches: Of each row of the batch.
+        results: To add to.
+    """
+    keys, values, raws, timestamps = batch.keys, batch.values, batch.raw_keys, batch.timestamps
+    first, second = sides
+    add = results.add
+    incomplete: list[int] = []
+    for row in rows:
+        value = values[row]
+        if value is None or raws[row] is None:
+            incomplete.append(row)
+        elif found := matches[row]:
+            side = first if row < second_from else second
+            key, time, pair, value_of = keys[row], timestamps[row], side.pair, side.other.value
+            try:
+                for other_time, other in found:
+                    joined = pair(key, value, value_of(other))
+                    add(key, joined, time if time > other_time else other_time, row)
+            except Exception as error:
+                side.failed(error, batch, row)
+    if incomplete:
+        incomplete.sort()
+        cut = bisect_left(incomplete, second_from)
+        for side, some in zip(sides, (incomplete[:cut], incomplete[cut:]), strict=True):
+            if some:
+                side.count_incomplete(batch, some)
 
 
 def _pair(node: StreamStreamJoin) -> Pair:

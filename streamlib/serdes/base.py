@@ -1,17 +1,21 @@
 """A serde turns one column of objects into bytes and back. Next: the modules beside this one are the serdes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from operator import is_
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 
-def any_none(column: list[Any]) -> bool:
-    """Whether a column holds a None; never calls ``__eq__`` of the objects in it, as ``None in column`` would."""
-    return any(map(is_, column, repeat(None)))
+def any_none(column: Sequence[Any]) -> bool:
+    """Whether a column holds a None; never calls ``__eq__`` of the objects in it, as ``None in column`` would.
+
+    The loop takes half the time of anything that is made of C functions.
+    """
+    for each in column:  # noqa: SIM110
+        if each is None:
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Serde(Generic[T]):
 
     def deserialize_many(self, data: list[bytes | None]) -> list[T | None]:
         """The objects of a column; None stays None."""
-        if None in data:
+        if any_none(data):
             deserialize = self.deserialize
             return [None if raw is None else deserialize(raw) for raw in data]
         return list(map(self.deserialize, data))  # type: ignore[arg-type]

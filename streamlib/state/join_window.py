@@ -5,22 +5,23 @@ time apart and goes on after a restart. Next: `recent_rows`, where most probes f
 records that found no match.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import add
 from struct import Struct
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from streamlib.errors import DeserializationError
 from streamlib.record import Headers
 from streamlib.serdes.base import Serde, any_none
 from streamlib.state.base import ChangelogWriter, Engine, TableWrites
+from streamlib.state.probes import Probes
 from streamlib.state.recent_rows import NO_MATCHES, Match, RecentRows
 from streamlib.state.segments import MAX_TIME, Segments
 from streamlib.state.spec import StoreSpec
 from streamlib.state.staged_rows import StagedRows
 from streamlib.state.timestamped import TimestampedRows
-from streamlib.state.window import SUFFIX_BYTES, window_starts
+from streamlib.state.window import SEQUENCE_BYTES, SUFFIX_BYTES, window_starts
 
 V = TypeVar("V")
 
@@ -67,7 +68,7 @@ class JoinWindowStore(Generic[V]):
         self._segments = Segments(
             spec.name, engine, window_starts, retention_ms=spec.retention_ms, exact_expiry=spec.exact_expiry
         )
-        self._recent = RecentRows(spec.window_size_ms, memory_bytes)
+        self._recent = RecentRows(spec.window_size_ms, memory_bytes, self._fetch)
         self._begin()
 
     @property
@@ -102,18 +103,15 @@ class JoinWindowStore(Generic[V]):
         if not keys:
             return []
         staged = None if numbers is None else self._staged
-        firsts, lasts = [time - before_ms for time in timestamps], [time + after_ms for time in timestamps]
-        earliest = min(firsts)
-        if earliest < self._newest_live_from():
-            firsts = list(map(max, firsts, self._live_from_at(numbers, len(firsts))))
-        if min(lasts) < 0:
-            lasts = [max(last, 0) for last in lasts]
-        if earliest >= self._recent.complete_from:
-            found = self._recent.find_many(keys, firsts, lasts)
+        probes = Probes(keys, timestamps, before_ms, after_ms)
+        if probes.earliest < self._newest_live_from():
+            probes = Probes(keys, timestamps, before_ms, after_ms, self._live_from_at(numbers, len(keys)))
+        if probes.earliest >= self._recent.complete_from:
+            found = self._recent.find_many(probes)
         else:
-            found = self._find_anywhere(keys, firsts, lasts)
+            found = self._find_anywhere(probes)
         if staged is not None and numbers is not None:
-            staged.find(found, keys, firsts, lasts, numbers)
+            staged.find(found, probes, numbers)
         return found
 
     def value(self, row: bytes) -> V:
@@ -168,15 +166,15 @@ class JoinWindowStore(Generic[V]):
         assert self._staged is None, f"store {self._name!r}: settle() comes before the next stage()"
         rows = self._format.encode_many(keys, values)
         sequence = self._sequence
-        sequences: Iterable[int] = range(sequence + 1, sequence + 1 + len(keys))
+        sequences: Sequence[int] = range(sequence + 1, sequence + 1 + len(keys))
         if sequence + len(keys) > _MAX_SEQUENCE:
-            sequences = (each & _MAX_SEQUENCE for each in sequences)
+            sequences = [each & _MAX_SEQUENCE for each in sequences]
         store_keys = list(map(add, keys, map(_SUFFIX.pack, timestamps, sequences)))
         self._sequence = (sequence + len(keys)) & _MAX_SEQUENCE
         self._highest = max(self._highest, max(timestamps))
         if self._changelog is not None:
             self._changelog.append(store_keys, rows, timestamps, headers)
-        self._staged = StagedRows(keys, store_keys, rows, timestamps, numbers or [])
+        self._staged = StagedRows(keys, store_keys, rows, timestamps, sequences, numbers or [])
 
     def settle(self) -> None:
         """Put the staged rows."""
@@ -184,7 +182,7 @@ class JoinWindowStore(Generic[V]):
         assert staged is not None, f"store {self._name!r}: nothing is staged"
         self._staged = None
         self.expired += self._put(staged.store_keys, staged.rows, staged.timestamps)
-        self._recent.add(staged.keys, staged.rows, staged.timestamps, self._segments.live_from)
+        self._recent.add(staged.keys, staged.rows, staged.timestamps, staged.sequences, self._segments.live_from)
 
     def scan(
         self, start: bytes | None = None, end: bytes | None = None, *, reverse: bool = False
@@ -224,9 +222,7 @@ class JoinWindowStore(Generic[V]):
             return
         recent.forget(complete_from=0)
         for part in parts:
-            store_keys = [key for key, _ in part]
-            plain = [key[:-SUFFIX_BYTES] for key in store_keys]
-            recent.add(plain, [row for _, row in part], window_starts(store_keys), segments.live_from)
+            self._remember([key for key, _ in part], [row for _, row in part])
             yield
 
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
@@ -236,7 +232,7 @@ class JoinWindowStore(Generic[V]):
             self._sequence = _SUFFIX.unpack_from(keys[-1], len(keys[-1]) - SUFFIX_BYTES)[1]
             self._highest = max(self._highest, max(times))
             self._put(keys, values, times)
-            self._recent.add([key[:-SUFFIX_BYTES] for key in keys], values, times, self._segments.live_from)
+            self._remember(keys, values)
 
     def pending(self) -> TableWrites:
         """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
@@ -264,6 +260,18 @@ class JoinWindowStore(Generic[V]):
         self._recent.forget(complete_from=self._segments.observed_stream_time + 1)
         self._staged = None
         self._is_ahead = False
+
+    def _remember(self, store_keys: list[bytes], rows: Sequence[bytes | None]) -> None:
+        """Keep rows in memory that are in their segments."""
+        keys = [key[:-SUFFIX_BYTES] for key in store_keys]
+        sequences = [int.from_bytes(key[-SEQUENCE_BYTES:]) for key in store_keys]
+        self._recent.add(keys, rows, window_starts(store_keys), sequences, self._segments.live_from)
+
+    def _fetch(self, keys: list[bytes], timestamps: list[int], sequences: list[int]) -> list[bytes]:
+        """The values of rows that are in their segments, but not in memory."""
+        rows = self._segments.get_many(list(map(add, keys, map(_SUFFIX.pack, timestamps, sequences))))
+        assert not any_none(rows), f"store {self._name!r}: a row is known, but not there"
+        return cast("list[bytes]", rows)
 
     def _live_from_at(self, numbers: list[int] | None, count: int) -> list[int]:
         """For each probe, from which time on rows can be read."""
@@ -305,21 +313,19 @@ class JoinWindowStore(Generic[V]):
             expired += timestamp <= segments.observed_stream_time - self._retention_ms
         return expired
 
-    def _find_anywhere(self, keys: Sequence[bytes | None], firsts: list[int], lasts: list[int]) -> list[list[Match]]:
+    def _find_anywhere(self, probes: Probes) -> list[list[Match]]:
         """What `RecentRows.find_many` gives, where not all of it is in memory."""
-        found, complete_from = [NO_MATCHES] * len(keys), self._recent.complete_from
+        found, complete_from = [NO_MATCHES] * len(probes), self._recent.complete_from
         deeper: list[tuple[int, bytes, int, int]] = []
         near: list[int] = []
-        for probe, (key, first, last) in enumerate(zip(keys, firsts, lasts, strict=True)):
+        for probe, key in enumerate(probes.keys):
+            first, last = probes.range(probe)
             if first >= complete_from:
                 near.append(probe)
             elif key is not None and first <= last:
                 deeper.append((probe, key, first, last))
         if near:
-            columns = ([column[probe] for probe in near] for column in (firsts, lasts))
-            for probe, matches in zip(
-                near, self._recent.find_many([keys[probe] for probe in near], *columns), strict=True
-            ):
+            for probe, matches in zip(near, self._recent.find_many(probes.of(near)), strict=True):
                 found[probe] = matches
         self._look_deeper(found, deeper)
         return found

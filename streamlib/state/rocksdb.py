@@ -9,6 +9,7 @@ Next: `directory`, which opens engines; `table`, which puts the overlay and the 
 
 import shutil
 import struct
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -29,6 +30,7 @@ from rocksdict import (
 )
 
 from streamlib.errors import DiskFullError, StateCorruptedError, StateDirLockedError, StateStoreError
+from streamlib.serdes.base import any_none
 from streamlib.state.base import TableWrites
 
 FORMAT_VERSION = 2
@@ -36,6 +38,9 @@ FORMAT_VERSION = 2
 # rocksdict's write holds the GIL: 10,000 rows are 10-25 ms of it, sorting and filling included.
 CHUNK_ROWS = 10_000
 CHUNK_BYTES = 4 * 1024 * 1024
+
+SORTED_ROWS = 50_000
+"""So many keys are sorted at once, which takes about as long as a chunk: the rows of each chunk lie closer together."""
 
 _CHECK_BYTES_EVERY = 256
 _SCAN_ROWS = 256
@@ -251,20 +256,13 @@ class RocksEngine:
         batch = WriteBatch(raw_mode=True)
         for family, rows in families:
             batch.set_default_column_family(family)
-            every_key = iter(rows)
-            while keys := list(islice(every_key, CHUNK_ROWS)):
+            for keys in _sorted_in_parts(rows):
                 if batch.len() + len(keys) > CHUNK_ROWS:
                     yield self._write_batch(batch)
                     batch = WriteBatch(raw_mode=True)
                     batch.set_default_column_family(family)
-                keys.sort()  # RocksDB inserts neighbours twice as fast
                 for first in range(0, len(keys), _CHECK_BYTES_EVERY):
-                    for key in keys[first : first + _CHECK_BYTES_EVERY]:
-                        row = rows[key]
-                        if row is None:
-                            del batch[key]
-                        else:
-                            batch[key] = row
+                    _add_rows(batch, rows, keys[first : first + _CHECK_BYTES_EVERY])
                     if batch.size_in_bytes() > CHUNK_BYTES:
                         yield self._write_batch(batch)
                         batch = WriteBatch(raw_mode=True)
@@ -392,6 +390,28 @@ class RocksEngine:
         except KeyError:
             msg = f'no table "{name}" in {self.path}: create it first (a closed engine has no tables)'
             raise StateStoreError(msg) from None
+
+
+def _sorted_in_parts(rows: Mapping[bytes, bytes | None]) -> Iterator[list[bytes]]:
+    """The keys, each part as many as a chunk: RocksDB inserts neighbours twice as fast, closer ones faster still."""
+    every_key = iter(rows)
+    while keys := list(islice(every_key, SORTED_ROWS)):
+        keys.sort()
+        for first in range(0, len(keys), CHUNK_ROWS):
+            yield keys[first : first + CHUNK_ROWS]
+
+
+def _add_rows(batch: WriteBatch, rows: Mapping[bytes, bytes | None], keys: list[bytes]) -> None:
+    """Put rows into a batch, or delete them."""
+    values = list(map(rows.__getitem__, keys))
+    if not any_none(values):
+        deque(map(batch.put, keys, values), maxlen=0)
+        return
+    for key, value in zip(keys, values, strict=True):
+        if value is None:
+            del batch[key]
+        else:
+            batch[key] = value
 
 
 def set_aside(path: Path) -> Path:

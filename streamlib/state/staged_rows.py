@@ -7,8 +7,13 @@ both, so those are found first and the others cost nothing. Next: `join_window`,
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from itertools import accumulate, compress
+from operator import itemgetter
+from typing import Any
 
-from streamlib.state.recent_rows import Match, between, time_of
+from streamlib.state.probes import Probes
+from streamlib.state.recent_rows import Match
+
+_time_of = itemgetter(0)
 
 
 class StagedRows:
@@ -19,10 +24,11 @@ class StagedRows:
         store_keys: Those of the store.
         rows: Serialized values; None for a record without one.
         timestamps: Their times (ms).
+        sequences: Their numbers in the store.
         numbers: Ascending.
     """
 
-    __slots__ = ("keys", "numbers", "rows", "store_keys", "timestamps")
+    __slots__ = ("keys", "numbers", "rows", "sequences", "store_keys", "timestamps")
 
     def __init__(
         self,
@@ -30,11 +36,13 @@ class StagedRows:
         store_keys: list[bytes],
         rows: list[bytes | None],
         timestamps: list[int],
+        sequences: Sequence[int],
         numbers: list[int],
     ) -> None:
         self.keys = keys
         self.store_keys = store_keys
         self.rows = rows
+        self.sequences = sequences
         self.timestamps = timestamps
         self.numbers = numbers
 
@@ -52,24 +60,17 @@ class StagedRows:
         newest = list(accumulate(times, max, initial=before))
         return [newest[bisect_left(self.numbers, number)] for number in numbers]
 
-    def find(
-        self,
-        found: list[list[Match]],
-        keys: Sequence[bytes | None],
-        firsts: list[int],
-        lasts: list[int],
-        numbers: list[int],
-    ) -> None:
+    def find(self, found: list[list[Match]], probes: Probes, numbers: list[int]) -> None:
         """Add to what is found of earlier rows those that are there.
 
         Args:
             found: For each probe the rows found so far, in the order of time; a list that grows is replaced.
-            keys: Of the probes, None for no key.
-            firsts: From which time on (ms).
-            lasts: Up to which time, inclusive.
+            probes: What is looked for.
             numbers: Of the probes, ascending.
         """
-        common = set(self.keys).intersection(keys)
+        keys = probes.keys
+        few, many = sorted((self.keys, keys), key=len)
+        common: set[Any] = set(few).intersection(many)
         if not common:
             return
         waiting, there = self._of(common)
@@ -79,9 +80,9 @@ class StagedRows:
             waits, of_key, number = waiting[key], there[key], numbers[probe]
             while waits and own_numbers[waits[-1]] < number:
                 row = waits.pop()
-                insort(of_key, (timestamps[row], rows[row] or b""), key=time_of)
-            if of_key and (own := between(of_key, firsts[probe], lasts[probe])):
-                found[probe] = sorted([*found[probe], *own], key=time_of)
+                insort(of_key, (timestamps[row], rows[row] or b""), key=_time_of)
+            if of_key and (own := _between(of_key, *probes.range(probe))):
+                found[probe] = sorted([*found[probe], *own], key=_time_of)
 
     def _of(self, common: set[bytes]) -> tuple[dict[bytes, list[int]], dict[bytes, list[Match]]]:
         """The rows of some keys, last one first; and where they go when they are there."""
@@ -91,3 +92,10 @@ class StagedRows:
             if rows[row] is not None:
                 waiting[keys[row]].append(row)
         return waiting, {key: [] for key in common}
+
+
+def _between(rows: list[Match], time_from: int, time_to: int) -> list[Match]:
+    """The rows in ``[time_from, time_to]``."""
+    if rows[0][0] >= time_from and rows[-1][0] <= time_to:
+        return rows
+    return rows[bisect_left(rows, time_from, key=_time_of) : bisect_left(rows, time_to + 1, key=_time_of)]

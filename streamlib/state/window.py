@@ -19,7 +19,7 @@ V = TypeVar("V")
 SUFFIX_BYTES = 12
 
 _SUFFIX = Struct(">qi")
-_SEQUENCE_BYTES = 4
+SEQUENCE_BYTES = 4
 _MAX_SEQUENCE = 0x7FFFFFFF
 
 _FETCHED_ROWS = 1_000
@@ -37,7 +37,7 @@ def split_window_store_key(store_key: bytes) -> tuple[bytes, int]:
 
 def window_starts(store_keys: list[bytes]) -> list[int]:
     """The window starts (ms) of store keys."""
-    return [int.from_bytes(key[-SUFFIX_BYTES:-_SEQUENCE_BYTES]) for key in store_keys]
+    return [int.from_bytes(key[-SUFFIX_BYTES:-SEQUENCE_BYTES]) for key in store_keys]
 
 
 class WindowTimestampedStore(Generic[V]):

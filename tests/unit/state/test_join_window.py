@@ -73,7 +73,7 @@ class Model:
 @given(
     batches=st.lists(st.tuples(ROWS, st.booleans()), max_size=8),
     probes=st.lists(st.tuples(KEYS, st.integers(0, 4 * MINUTE)), max_size=6),
-    memory_bytes=st.sampled_from([0, 1_500, ROOM]),
+    memory_bytes=st.sampled_from([0, 1_500, 3_000, 5_000, ROOM]),
     retention_ms=st.sampled_from([0, 40, 3 * MINUTE]),
 )
 def test_matches_are_those_of_a_model_whatever_is_in_memory(
@@ -98,7 +98,7 @@ def test_matches_are_those_of_a_model_whatever_is_in_memory(
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=ROWS, more=ROWS, memory_bytes=st.sampled_from([0, ROOM]), exact_expiry=st.booleans())
+@given(rows=ROWS, more=ROWS, memory_bytes=st.sampled_from([0, 3_000, ROOM]), exact_expiry=st.booleans())
 def test_a_restored_store_goes_on_as_if_nothing_had_happened(
     rows: list[tuple[bytes, int, str | None]],
     more: list[tuple[bytes, int, str | None]],
@@ -175,7 +175,7 @@ def test_many_rows_are_read_ahead_in_steps_and_once(open_rocks: Callable[[], Roc
 @given(
     batches=st.lists(st.tuples(ROWS, st.booleans()), min_size=1, max_size=4),
     probes=st.lists(st.tuples(KEYS, st.integers(0, 4 * MINUTE), st.integers(0, 6)), max_size=6),
-    memory_bytes=st.sampled_from([0, 1_500, ROOM]),
+    memory_bytes=st.sampled_from([0, 1_500, 3_000, 5_000, ROOM]),
     exact_expiry=st.booleans(),
     retention_ms=st.sampled_from([0, 40, 3 * MINUTE]),
 )

@@ -11,7 +11,7 @@ import pytest
 from rocksdict import Options, Rdict
 
 from streamlib.errors import StateCorruptedError, StateDirLockedError, StateStoreError
-from streamlib.state.rocksdb import CHUNK_BYTES, CHUNK_ROWS, RocksEngine, RocksMemory, set_aside
+from streamlib.state.rocksdb import CHUNK_BYTES, CHUNK_ROWS, SORTED_ROWS, RocksEngine, RocksMemory, set_aside
 
 OpenRocks = Callable[[], RocksEngine]
 
@@ -62,6 +62,15 @@ def test_chunks_hold_a_bounded_number_of_rows_when_the_batch_is_large(open_rocks
     assert sum(chunks) == 2 * CHUNK_ROWS + 105
     assert max(chunks) <= CHUNK_ROWS
     assert len(list(engine.write_chunks({"a": numbered(CHUNK_ROWS)}, {"s": 2}))) == 1
+
+
+def test_every_row_is_written_or_deleted_when_there_are_more_than_are_sorted_at_once(open_rocks: OpenRocks) -> None:
+    engine, count = open_rocks(), SORTED_ROWS + CHUNK_ROWS // 2
+    engine.create("t")
+    engine.write({"t": numbered(count, b"old")}, {})
+    writes = {key: None if key[-1] % 2 else b"new" for key in reversed(numbered(count))}
+    assert max(engine.write_chunks({"t": writes}, {"s": 1})) <= CHUNK_ROWS
+    assert list(engine.scan("t", None, None)) == [(key, row) for key, row in sorted(writes.items()) if row is not None]
 
 
 def test_chunks_hold_a_bounded_number_of_bytes_when_rows_are_large(open_rocks: OpenRocks) -> None:
