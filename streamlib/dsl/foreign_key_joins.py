@@ -12,7 +12,13 @@ from streamlib.dsl.graph import Graph, Step, TableStep
 from streamlib.dsl.options import MaterializedValues, StoreOptions, ValueOptions, values_and_store
 from streamlib.serdes.base import AnySerde, Serde
 from streamlib.serdes.primitives import BYTES
-from streamlib.serdes.subscription import RAW_RESPONSE, SUBSCRIPTION, SubscriptionResponse, subscription_response
+from streamlib.serdes.subscription import (
+    RAW_RESPONSE,
+    SERIALIZED_SUBSCRIPTION,
+    SUBSCRIPTION,
+    SubscriptionResponse,
+    subscription_response,
+)
 from streamlib.topology.foreign_key_nodes import (
     ForeignTableJoin,
     ResponseJoin,
@@ -20,7 +26,7 @@ from streamlib.topology.foreign_key_nodes import (
     SubscriptionReceive,
     SubscriptionSend,
 )
-from streamlib.topology.nodes import Partitioner, Sink, Source, TableSource
+from streamlib.topology.nodes import ColumnPartitioner, Partitioner, Sink, Source, TableSource
 from streamlib.topology.subtopologies import RepartitionTopic
 
 V = TypeVar("V")
@@ -210,11 +216,13 @@ def _subscriptions(left: Flow, right: Flow, join: ForeignKeyJoin, names: JoinNam
         topic=names.subscription_topic,
         # Foreign keys travel serialized; they go where the right table's records of that key go.
         key_serde=replace(BYTES, partition_bytes=key_serde.partition_bytes),
-        value_serde=SUBSCRIPTION,
+        value_serde=SERIALIZED_SUBSCRIPTION,
         partitioner=_by_object(join.other_partitioner, key_serde),
     )
     topic = names.subscription_topic
-    source = Source(name=names.subscription_source, topics=(topic,), key_serde=BYTES, value_serde=SUBSCRIPTION)
+    source = Source(
+        name=names.subscription_source, topics=(topic,), key_serde=BYTES, value_serde=SERIALIZED_SUBSCRIPTION
+    )
     sent = Step([send, sink, source], source_kind="repartition", repartition_topic=RepartitionTopic(topic))
     graph.add(sent, left.step)
     spec = graph.store(StoreOptions(store=names.store, caching=False), "", BYTES, SUBSCRIPTION)
@@ -252,7 +260,7 @@ def _responses(right: Flow, subscribed: Step, join: ForeignKeyJoin, names: JoinN
         topic=topic,
         key_serde=BYTES,
         value_serde=RAW_RESPONSE,
-        partitioner=_by_object(join.partitioner, key_serde) or primary_partition,
+        partitioner=_by_object(join.partitioner, key_serde) or PrimaryPartition(),
     )
     value_serde = subscription_response(right.value_serde)
     source = Source(name=names.response_source, topics=(topic,), key_serde=key_serde, value_serde=value_serde)
@@ -261,9 +269,12 @@ def _responses(right: Flow, subscribed: Step, join: ForeignKeyJoin, names: JoinN
     return responses
 
 
-def primary_partition(_key: bytes, response: SubscriptionResponse, _partitions: int) -> int | None:
+class PrimaryPartition(ColumnPartitioner):
     """The partition that the subscription came from; None, which means by key, if it did not say so."""
-    return response.primary_partition
+
+    def partitions(self, values: list[SubscriptionResponse]) -> list[int | None]:
+        """Where responses go."""
+        return [response.primary_partition for response in values]
 
 
 def _by_object(partitioner: Partitioner | None, serde: Serde[Any]) -> Partitioner | None:

@@ -12,6 +12,7 @@ Source: SubscriptionSendProcessorSupplier (as of KAFKA-14049), ResponseJoinProce
 Next: `foreign_key_right`, where subscriptions go.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streamlib.errors import SerdeError
@@ -19,6 +20,7 @@ from streamlib.operators.base import Forward, OperatorContext
 from streamlib.operators.getters import TableGetter
 from streamlib.operators.murmur3 import hash128_many
 from streamlib.operators.selection import picked, with_keys, with_values
+from streamlib.operators.table_rows import Row
 from streamlib.operators.wiring import Wiring
 from streamlib.record import ChangeBatch, RecordBatch
 from streamlib.serdes.base import AnySerde
@@ -27,14 +29,15 @@ from streamlib.serdes.subscription import (
     DELETE_KEY_NO_PROPAGATE,
     PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE,
     PROPAGATE_ONLY_IF_FK_VAL_AVAILABLE,
-    Subscription,
     SubscriptionResponse,
+    partition_bytes,
+    subscription_head,
 )
 from streamlib.topology.foreign_key_nodes import ResponseJoin, SubscriptionSend
 from streamlib.topology.nodes import Sink
 
-Outgoing = list[tuple[bytes | None, int]]
-"""Foreign keys and instructions that one update causes, in order."""
+_HEADS = [[subscription_head(number, has_hash=has_hash) for number in range(4)] for has_hash in (False, True)]
+"""What subscriptions begin with, by whether they have a hash, then by instruction."""
 
 
 class SubscriptionSendOperator:
@@ -50,12 +53,11 @@ class SubscriptionSendOperator:
         self._node = node
         self._context = context
         self._forward = forward
-        self._instructions = _left_join if node.left else _inner_join
 
     def process(self, batch: RecordBatch) -> None:
         """Subscribe, and take back subscriptions; an inner join leaves out and counts rows without a foreign key."""
         assert isinstance(batch, ChangeBatch)
-        node, instructions = self._node, self._instructions
+        node = self._node
         taken, new_keys, old_keys = self._foreign_keys(batch)
         if not taken:
             return
@@ -66,26 +68,16 @@ class SubscriptionSendOperator:
         what = "foreign key"
         news = serialized(node.foreign_key_serde, new_keys, node.name, what)
         olds = serialized(node.foreign_key_serde, old_keys, node.name, what)
-        partition = self._context.partition
-        keys: list[Any] = []
-        subscriptions: list[Any] = []
-        rows: list[int] = []
-        without = 0
-        for row, value, new, old, value_hash, primary_key in zip(
-            taken, values, news, olds, hashes, primary_keys, strict=True
-        ):
-            if new is None and value is not None and not node.left:
-                without += 1
-            for foreign_key, instruction in instructions(new, old):
-                keys.append(foreign_key)
-                subscriptions.append(Subscription(instruction, value_hash, primary_key, partition))
-                rows.append(row)
-        if without:
-            self._context.metrics.dropped(node.name, "null-foreign-key", without)
+        if not node.left:
+            without = sum(new is None and value is not None for new, value in zip(news, values, strict=True))
+            if without:
+                self._context.metrics.dropped(node.name, "null-foreign-key", without)
+        end = partition_bytes(self._context.partition)
+        rests = [(value_hash or b"") + key + end for value_hash, key in zip(hashes, primary_keys, strict=True)]
+        columns = zip(taken, news, olds, [value_hash is not None for value_hash in hashes], rests, strict=True)
+        rows, keys, subscriptions = _subscriptions(columns, left=node.left)
         if rows:
-            out = picked(batch, rows, subscriptions)
-            out.keys = keys
-            self._forward(out)
+            self._forward(picked(batch, rows, subscriptions, keys))
 
     def _foreign_keys(self, batch: ChangeBatch) -> tuple[list[int], list[Any], list[Any]]:
         """The rows that count, and the foreign key of each after and before the update."""
@@ -116,19 +108,37 @@ class SubscriptionSendOperator:
         return rows, new_keys, old_keys
 
 
-def _inner_join(new: bytes | None, old: bytes | None) -> Outgoing:
-    """Of a row's foreign keys after and before an update, None where there is no row or no key."""
-    if new is None:
-        return [] if old is None else [(old, DELETE_KEY_AND_PROPAGATE)]
-    if old is None or old == new:
-        return [(new, PROPAGATE_ONLY_IF_FK_VAL_AVAILABLE)]
-    return [(old, DELETE_KEY_NO_PROPAGATE), (new, PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE)]
+def _subscriptions(
+    columns: Iterable[tuple[int, bytes | None, bytes | None, bool, bytes]], *, left: bool
+) -> tuple[list[int], list[Any], list[Any]]:
+    """The subscriptions that updates cause, in order: of which row each is, its key and its bytes.
 
-
-def _left_join(new: bytes | None, old: bytes | None) -> Outgoing:
-    """The same. Every update is answered, so a deletion asks as well, under no key: that is not kept."""
-    ask = (new, PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE)
-    return [ask] if old is None or old == new else [(old, DELETE_KEY_NO_PROPAGATE), ask]
+    Args:
+        columns: Row; foreign key after and before the update, None where there is no row or no key; whether there is a
+            hash; and what follows the head.
+        left: Whether every update is to be answered: then a deletion asks as well, under no key, which is not kept.
+    """
+    rows: list[int] = []
+    keys: list[Any] = []
+    subscriptions: list[Any] = []
+    ask = PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE if left else PROPAGATE_ONLY_IF_FK_VAL_AVAILABLE
+    for row, new, old, has_hash, rest in columns:
+        heads = _HEADS[has_hash]
+        if old is not None and old != new:
+            rows.append(row)
+            keys.append(old)
+            if new is None and not left:
+                subscriptions.append(heads[DELETE_KEY_AND_PROPAGATE] + rest)
+                continue
+            subscriptions.append(heads[DELETE_KEY_NO_PROPAGATE] + rest)
+            subscriptions.append(heads[PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE] + rest)
+        elif new is not None or left:
+            subscriptions.append(heads[ask] + rest)
+        else:
+            continue
+        rows.append(row)
+        keys.append(new)
+    return rows, keys, subscriptions
 
 
 class ResponseJoinOperator:
@@ -161,7 +171,8 @@ class ResponseJoinOperator:
         node, joiner, left = self._node, self._node.joiner, self._node.left
         metrics = self._context.metrics
         batch = with_values(with_keys(batch, node.name, metrics), node.name, metrics)
-        taken, values, changed_at = self._left_rows(batch)
+        taken, currents = self._left_rows(batch)
+        values = [None if current is None else current[0] for current in currents]
         hashes = hash128_many(serialized(node.value_serde, values, node.name, "value of the left table"))
         rows: list[int] = []
         results: list[Any] = []
@@ -177,36 +188,36 @@ class ResponseJoinOperator:
                 rows.append(row)
             except Exception as error:
                 self._failed(error, batch, row)
+        ask: RecordBatch | None = None
+        if late and self._again is not None:
+            times = [-1 if (current := currents[position]) is None else current[1] for position in late]
+            ask = RecordBatch(
+                [batch.keys[taken[position]] for position in late],
+                [(values[position], hashes[position], batch.values[taken[position]]) for position in late],
+                times,
+            )
         if rows:
             self._forward(picked(batch, rows, results))
         if late:
             metrics.dropped(node.name, "late-response", len(late))
-            if self._again is not None:
-                self._again.process(
-                    RecordBatch(
-                        [batch.keys[taken[position]] for position in late],
-                        [(values[position], hashes[position], batch.values[taken[position]]) for position in late],
-                        [changed_at[position] for position in late],
-                    )
-                )
+        if ask is not None and self._again is not None:
+            self._again.process(ask)
 
-    def _left_rows(self, batch: RecordBatch) -> tuple[list[int], list[Any], list[int]]:
-        """The rows whose left row could be read, and its value (None: there is none) and timestamp."""
+    def _left_rows(self, batch: RecordBatch) -> tuple[Sequence[int], Sequence[Row | None]]:
+        """The rows whose left row could be read, and that row."""
         getter = self._getter
+        found = getter.fetch(batch.keys)
+        if getter.stored:
+            return range(len(batch)), found
         taken: list[int] = []
-        values: list[Any] = []
-        changed_at: list[int] = []
-        for row, (key, found) in enumerate(zip(batch.keys, getter.fetch(batch.keys), strict=True)):
+        currents: list[Row | None] = []
+        for row, (key, stored) in enumerate(zip(batch.keys, found, strict=True)):
             try:
-                current = getter.compute(key, found)
+                currents.append(getter.compute(key, stored))
+                taken.append(row)
             except Exception as error:
                 self._failed(error, batch, row)
-                continue
-            value, timestamp = (None, -1) if current is None else current[:2]
-            values.append(value)
-            changed_at.append(timestamp)
-            taken.append(row)
-        return taken, values, changed_at
+        return taken, currents
 
     def _failed(self, error: Exception, batch: RecordBatch, row: int) -> None:
         offset = None if batch.offsets is None else batch.offsets[row]
@@ -231,8 +242,10 @@ class AgainOperator:
     def process(self, batch: RecordBatch) -> None:
         """Take late answers: under the left key (left value, its hash, answer), with the time of the left row."""
         node, context = self._node, self._context
-        asked: dict[bytes, tuple[Any, Subscription, int]] = {}
+        asked: dict[bytes, tuple[Any, bytes, int]] = {}
         primary_keys: list[Any] = serialized(node.key_serde, batch.keys, node.name, "key of the left table")
+        head = _HEADS[True][PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE]
+        end = partition_bytes(context.partition)
         columns = zip(batch.keys, primary_keys, batch.values, batch.timestamps, strict=True)
         for key, primary_key, (value, value_hash, answer), timestamp in columns:
             # A deleted row needs no result, and its deletion is answered if it had a foreign key.
@@ -243,8 +256,7 @@ class AgainOperator:
             except Exception as error:
                 context.errors.failed(error, node.name, key, value, timestamp, None)
                 continue
-            again = Subscription(PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE, value_hash, primary_key, context.partition)
-            asked[primary_key] = (foreign_key, again, timestamp)
+            asked[primary_key] = (foreign_key, head + value_hash + primary_key + end, timestamp)
         if asked:
             keys, subscriptions, timestamps = map(list, zip(*asked.values(), strict=True))
             raws = serialized(node.foreign_key_serde, keys, node.name, "foreign key")

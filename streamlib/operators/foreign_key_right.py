@@ -8,13 +8,14 @@ Source: SubscriptionReceiveProcessorSupplier, SubscriptionJoinProcessorSupplier,
 CombinedKeySchema. Next: `foreign_key_left`, where answers go.
 """
 
+from struct import Struct
 from typing import Any, cast
 
 from streamlib.errors import DeserializationError
 from streamlib.operators.base import Forward, OperatorContext
 from streamlib.operators.foreign_key_left import serialized, serialized_one
 from streamlib.operators.getters import TableGetter
-from streamlib.operators.selection import picked, with_keys, with_values
+from streamlib.operators.selection import picked, rows_of, with_keys, with_values
 from streamlib.operators.table_rows import Row
 from streamlib.operators.wiring import Wiring
 from streamlib.record import ChangeBatch, RecordBatch
@@ -22,10 +23,14 @@ from streamlib.serdes.base import AnySerde, any_none
 from streamlib.serdes.subscription import (
     DELETE_KEY_AND_PROPAGATE,
     DELETE_KEY_NO_PROPAGATE,
+    INSTRUCTION,
     PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE,
     PROPAGATE_ONLY_IF_FK_VAL_AVAILABLE,
     Subscription,
     SubscriptionResponse,
+    primary_keys_of,
+    read_subscription,
+    responses_to,
 )
 from streamlib.state.facade import after_prefix
 from streamlib.state.key_value import KeyValueTimestampedStore
@@ -34,12 +39,12 @@ from streamlib.topology.foreign_key_nodes import ForeignTableJoin, SubscriptionJ
 NO_ROW: tuple[bytes | None, int] = (None, -1)
 """Value and timestamp where the right table has no row."""
 
-LENGTH_BYTES = 4
+pack_length = Struct(">i").pack
 
 
 def prefix(foreign_key: bytes) -> bytes:
     """What the store keys of all subscriptions to a right row begin with."""
-    return len(foreign_key).to_bytes(LENGTH_BYTES, "big") + foreign_key
+    return pack_length(len(foreign_key)) + foreign_key
 
 
 class SubscriptionReceiveOperator:
@@ -69,20 +74,14 @@ class SubscriptionReceiveOperator:
         batch = with_values(batch, self._node.name, self._metrics)
         if any_none(batch.keys):
             batch = self._with_keys_or_questions(batch)
-        keys: list[bytes] = []
-        values: list[Subscription | None] = []
-        timestamps: list[int] = []
-        headers = batch.headers
-        if headers is not None:
-            headers = [each for key, each in zip(batch.keys, headers, strict=True) if key is not None]
-        for key, value, timestamp in zip(batch.keys, batch.values, batch.timestamps, strict=True):
-            if key is None:
-                continue
-            keys.append(prefix(key) + value.primary_key)
-            values.append(None if value.instruction <= DELETE_KEY_AND_PROPAGATE else value)
-            timestamps.append(timestamp)
-        if keys:
-            self._store.put_many(keys, values, timestamps, headers)
+            kept = rows_of(batch, [key is not None for key in batch.keys])
+        else:
+            kept = batch
+        if len(kept):
+            primary_keys = primary_keys_of(kept.values)
+            keys = [prefix(key) + primary for key, primary in zip(kept.keys, primary_keys, strict=True)]
+            values = [None if data[INSTRUCTION] <= DELETE_KEY_AND_PROPAGATE else data for data in kept.values]
+            self._store.put_serialized(keys, values, kept.timestamps, kept.headers)
         if len(batch):
             self._forward(batch)
 
@@ -90,7 +89,7 @@ class SubscriptionReceiveOperator:
         rows = [
             row
             for row, (key, value) in enumerate(zip(batch.keys, batch.values, strict=True))
-            if key is not None or value.instruction == PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE
+            if key is not None or value[INSTRUCTION] == PROPAGATE_NULL_IF_NO_FK_VAL_AVAILABLE
         ]
         if len(rows) == len(batch):
             return batch
@@ -116,17 +115,17 @@ class SubscriptionJoinOperator:
 
     def process(self, batch: RecordBatch) -> None:
         """Answer as each subscription instructs; an answer has the later timestamp of both sides."""
+        asking = [data[INSTRUCTION] != DELETE_KEY_NO_PROPAGATE for data in batch.values]
+        if not all(asking):
+            batch = rows_of(batch, asking)
         found = self._fetch(batch)
         known: dict[bytes | None, tuple[bytes | None, int]] = {None: NO_ROW}
         rows: list[int] = []
-        keys: list[Any] = []
-        responses: list[Any] = []
+        values: list[bytes | None] = []
         timestamps: list[int] = []
         columns = zip(batch.keys, batch.values, batch.timestamps, strict=True)
         for row, (foreign_key, subscription, timestamp) in enumerate(columns):
-            instruction = subscription.instruction
-            if instruction == DELETE_KEY_NO_PROPAGATE:
-                continue
+            instruction = subscription[INSTRUCTION]
             right = known.get(foreign_key)
             if right is None:
                 key, stored = found[foreign_key]
@@ -134,7 +133,7 @@ class SubscriptionJoinOperator:
                     current = self._getter.compute(key, stored)
                 except Exception as error:
                     offset = None if batch.offsets is None else batch.offsets[row]
-                    self._errors.failed(error, self._node.name, key, subscription, timestamp, offset)
+                    self._errors.failed(error, self._node.name, key, read_subscription(subscription), timestamp, offset)
                     continue
                 right = known[foreign_key] = self._serialized(current)
             value, changed_at = right
@@ -143,13 +142,14 @@ class SubscriptionJoinOperator:
             if instruction == DELETE_KEY_AND_PROPAGATE:
                 value = None
             rows.append(row)
-            keys.append(subscription.primary_key)
-            responses.append(SubscriptionResponse(subscription.value_hash, value, subscription.primary_partition))
+            values.append(value)
             timestamps.append(timestamp if timestamp > changed_at else changed_at)
-        if rows:
-            out = picked(batch, rows, responses)
-            out.keys, out.timestamps = keys, timestamps
-            self._forward(out)
+        if not rows:
+            return
+        if len(rows) < len(batch):
+            batch = picked(batch, rows)
+        keys, responses = primary_keys_of(batch.values), responses_to(batch.values, values)
+        self._forward(RecordBatch(keys, responses, timestamps, batch.offsets, batch.headers))
 
     def _fetch(self, batch: RecordBatch) -> dict[bytes, tuple[Any, Any]]:
         """For each foreign key, the key itself and what the getter has of its row."""
@@ -208,9 +208,7 @@ class ForeignTableJoinOperator:
                 keys.append(key[skip:])
                 responses.append(SubscriptionResponse(subscription.value_hash, value, subscription.primary_partition))
         if rows:
-            out = picked(changes, rows, responses)
-            out.keys = keys
-            self._forward(out)
+            self._forward(picked(changes, rows, responses, keys))
 
     def _latest(self, batch: ChangeBatch) -> RecordBatch:
         """The updates that count: with a key, and the newest of their key."""

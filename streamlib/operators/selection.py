@@ -55,14 +55,16 @@ def single_rows(batch: RecordBatch) -> Iterator[RecordBatch]:
         yield single
 
 
-def picked(batch: RecordBatch, rows: list[int], values: list[Any] | None = None) -> RecordBatch:
-    """A new batch of the given rows, in that order, repeated if need be; with other ``values`` if given."""
+def picked(
+    batch: RecordBatch, rows: list[int], values: list[Any] | None = None, keys: list[Any] | None = None
+) -> RecordBatch:
+    """A new batch of the given rows, in that order, repeated if need be; with other ``values``, ``keys`` if given."""
 
     def pick(column: list[Any]) -> list[Any]:
         return [column[row] for row in rows]
 
     return RecordBatch(
-        pick(batch.keys),
+        pick(batch.keys) if keys is None else keys,
         pick(batch.values) if values is None else values,
         pick(batch.timestamps),
         None if batch.offsets is None else pick(batch.offsets),

@@ -14,7 +14,7 @@ from streamlib.operators.base import ErrorHandler
 from streamlib.operators.selection import picked
 from streamlib.record import Headers, RecordBatch, TopicPartition
 from streamlib.runtime.serialization import serialized
-from streamlib.topology.nodes import Partitioner, Sink
+from streamlib.topology.nodes import ColumnPartitioner, Partitioner, Sink
 from streamlib.transport.base import Appends
 from streamlib.transport.partitioner import Partitioner as KeyPartitioner
 
@@ -181,7 +181,31 @@ class RecordCollector:
         Raises:
             ProcessingError: The partitioner raised, or chose a partition that does not exist.
         """
+        node, topic = out.sink.name, out.topic
+        chosen, failed = self._choices(choose, out, count)
+        if None in chosen:
+            by_key = self._by_key.partitions(topic, keys, count)
+            chosen = [by_key[row] if to is None else to for row, to in enumerate(chosen)]
+        rows: list[int] | None = None
+        if set(map(type, chosen)) != {int}:
+            several = [dict.fromkeys(to) if isinstance(to, Collection) else (to,) for to in chosen]
+            if dropped := sum(not to for to in several) - failed:
+                self._metrics.dropped(node, "no-partition", dropped)
+            rows = [row for row, to in enumerate(several) for _ in to]
+            chosen = [partition for to in several for partition in to]
+        elif min(chosen) >= 0 and max(chosen) < count:
+            return rows, chosen
+        wrong = [to for to in chosen if not isinstance(to, int) or not 0 <= to < count]
+        if wrong:
+            msg = f"the partitioner chose partition {wrong[0]!r} of {count}: node={node} topic={topic}"
+            raise ProcessingError(msg)
+        return rows, chosen
+
+    def _choices(self, choose: Partitioner, out: "Output", count: int) -> tuple[list[Any], int]:
+        """What a partitioner says of each row, and how many rows are left out since it raised. Raises as `_chosen`."""
         batch, node, topic = out.batch, out.sink.name, out.topic
+        if isinstance(choose, ColumnPartitioner):
+            return choose.partitions(batch.values), 0
         chosen: list[Any] = []
         failed = 0
         for key, value in zip(batch.keys, batch.values, strict=True):
@@ -196,21 +220,7 @@ class RecordCollector:
                 out.errors.failed(error, node, key, value, batch.timestamps[row], offset)
                 failed += 1
                 chosen.append(())
-        if None in chosen:
-            by_key = self._by_key.partitions(topic, keys, count)
-            chosen = [by_key[row] if to is None else to for row, to in enumerate(chosen)]
-        rows: list[int] | None = None
-        if not all(type(to) is int for to in chosen):
-            several = [dict.fromkeys(to) if isinstance(to, Collection) else (to,) for to in chosen]
-            if dropped := sum(not to for to in several) - failed:
-                self._metrics.dropped(node, "no-partition", dropped)
-            rows = [row for row, to in enumerate(several) for _ in to]
-            chosen = [partition for to in several for partition in to]
-        wrong = [to for to in chosen if not isinstance(to, int) or not 0 <= to < count]
-        if wrong:
-            msg = f"the partitioner chose partition {wrong[0]!r} of {count}: node={node} topic={topic}"
-            raise ProcessingError(msg)
-        return rows, chosen
+        return chosen, failed
 
 
 def _rows(partitions: list[int], partition: int) -> Iterator[int]:

@@ -6,12 +6,15 @@ changed in place: a record costs one look-up. Next: `stores`, which opens what l
 """
 
 from collections.abc import Iterable
+from itertools import compress, repeat
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from streamlib.record import ChangeBatch, Headers
 from streamlib.serdes.base import Serde, any_none
 from streamlib.state.base import TimestampedStore
+from streamlib.state.key_value import KeyValueTimestampedStore
+from streamlib.state.rows import MISSING
 
 V = TypeVar("V")
 
@@ -29,6 +32,7 @@ _ENTRY_OVERHEAD_BYTES = 350  # dict entry, list, ints, and the headers of the by
 _SAMPLED_ENTRIES = 32
 _ASSUMED_ENTRY_BYTES = 600
 
+_NO_HEADERS: Iterable[Headers | None] = repeat(None)
 _turn_of = itemgetter(TURN)
 
 
@@ -67,6 +71,9 @@ class WriteCache(Generic[V]):
         self._sorted_turn = 0
         self.max_entries = max_bytes // _ASSUMED_ENTRY_BYTES
         self._entries: dict[bytes, Entry] = {}
+        self._stored: dict[bytes, V | None] = {}  # what the store has of dirty rows, as far as it is known
+        keeps_all = isinstance(store, KeyValueTimestampedStore) and store.keeps_all
+        self._knows_stored = send_old and serde.immutable and keeps_all
         self._store = store
         self._serde = serde
         self._max_bytes = max_bytes
@@ -109,23 +116,35 @@ class WriteCache(Generic[V]):
     ) -> None:
         """Update rows in order, whatever is there: the store is not asked."""
         entries, dirty, turn, flushed_turn = self._entries, self.dirty, self.turn, self.flushed_turn
-        given = iter(headers or ())
-        for key, value, timestamp, key_object in zip(keys, values, timestamps, key_objects, strict=True):
+        known = self._stored if self._knows_stored else None
+        rows: Iterable[tuple[bytes, V | None, int, Any, Headers | None]] = zip(
+            keys, values, timestamps, key_objects, headers or _NO_HEADERS, strict=False
+        )
+        for key, value, timestamp, key_object, given in rows:
             turn += 1
             entry = entries.get(key)
             if entry is None:
-                entries[key] = entry = [value, timestamp, key_object, next(given, None), turn, key]
+                entries[key] = entry = [value, timestamp, key_object, given, turn, key]
                 dirty.append(entry)
                 continue
             if entry[TURN] <= flushed_turn:
+                if known is not None:
+                    known[key] = entry[VALUE]
                 dirty.append(entry)
-            entry[:STORE_KEY] = (value, timestamp, key_object, next(given, None), turn)
+                entry[NAME] = key_object
+            entry[VALUE] = value
+            entry[TIMESTAMP] = timestamp
+            if entry[HEADERS] is not given:
+                entry[HEADERS] = given
+            entry[TURN] = turn
         self.turn = turn
 
     def entries_of(self, keys: list[bytes]) -> list[Entry]:
         """The entry of each key; rows that are not cached are loaded by one read of the store."""
         if len(self._entries) - len(self.dirty) > self.max_entries:
-            self._entries = {entry[STORE_KEY]: entry for entry in self.dirty}
+            # The latest updates stay: what they lead to comes back soon, to be joined with them, say.
+            oldest = min(self.flushed_turn, max(0, self.turn - self.max_entries // 2))
+            self._entries = {key: entry for key, entry in self._entries.items() if entry[TURN] > oldest}
         entries = self._entries
         found: list[Any] = list(map(entries.get, keys))
         if not all(found):
@@ -156,25 +175,25 @@ class WriteCache(Generic[V]):
             limit: Flush the first so many entries only, so that an event loop can be let go in between; None for all.
         """
         part = self._take(limit)
-        columns: list[list[Any]] = list(map(list, zip(*part, strict=True)))
-        olds = self._olds(columns) if part else {}
-        if olds:
-            part = [entry for entry in part if entry[VALUE] is not None or olds[entry[STORE_KEY]] is not None]
-            columns = list(map(list, zip(*part, strict=True)))
         if not part:
             return None
+        columns: list[list[Any]] = list(map(list, zip(*part, strict=True)))
+        olds = self._olds(columns[STORE_KEY], columns[VALUE])
+        if any_none(columns[VALUE]):
+            keep = [value is not None or old is not None for value, old in zip(columns[VALUE], olds, strict=True)]
+            if not any(keep):
+                return None
+            part, olds = list(compress(part, keep)), list(compress(olds, keep))
+            columns = list(map(list, zip(*part, strict=True)))
         values, timestamps, names, headers, turns, keys = columns
         self._store.put_many(keys, values, timestamps)
         self._measure(part)
-        old_values = None
-        if self._send_old:
-            old_values = [None if (row := olds[key]) is None else row[0] for key in keys]
         changes = ChangeBatch(
             names,
             values,
             timestamps,
             headers=[each or () for each in headers] if any(headers) else None,
-            olds=old_values,
+            olds=olds if self._send_old else None,
         )
         changes.store_keys = keys
         self.flushed_turns = turns
@@ -184,6 +203,7 @@ class WriteCache(Generic[V]):
         """Forget everything: for when the work since the last commit is dropped, together with the store's own."""
         self.dirty = []
         self._entries = {}
+        self._stored.clear()
 
     def _take(self, limit: int | None) -> list[Entry]:
         """The entries to flush, clean from now on; immutable values stay, since they are what the store will have."""
@@ -203,13 +223,19 @@ class WriteCache(Generic[V]):
                 forget(entry[STORE_KEY])
         return part
 
-    def _olds(self, columns: list[list[Any]]) -> dict[bytes, tuple[V, int] | None]:
-        """The store's rows that the flush needs: all of them, or those about to be deleted."""
-        keys, values = columns[STORE_KEY], columns[VALUE]
-        if not self._send_old:
-            gone = zip(keys, values, strict=True) if any_none(values) else ()
-            keys = [key for key, value in gone if value is None]
-        return dict(zip(keys, self._store.get_many(keys), strict=True)) if keys else {}
+    def _olds(self, keys: list[bytes], values: list[V | None]) -> list[Any]:
+        """The store's values of rows to be flushed; None for those that nobody needs to know."""
+        if self._send_old:
+            forget = self._stored.pop
+            olds: list[Any] = [forget(key, MISSING) for key in keys]
+            wanted = [row for row, old in enumerate(olds) if old is MISSING]
+        else:
+            olds = [None] * len(keys)
+            wanted = [row for row, value in enumerate(values) if value is None] if any_none(values) else []
+        if wanted:
+            for row, found in zip(wanted, self._store.get_many([keys[row] for row in wanted]), strict=True):
+                olds[row] = None if found is None else found[0]
+        return olds
 
     def _measure(self, flushed: list[Entry]) -> None:
         """Estimate the size of an entry from a few of them."""

@@ -46,6 +46,8 @@ class ExpiringKeyValueStore(KeyValueTimestampedStore[V]):
         observed: Its stream time, -1 before the first row.
     """
 
+    keeps_all = False
+
     _recent: Spans  # since the last `pending`
     _sent: Spans  # on their way to the engine
     _removed: list[bytes]  # entries that are to go from the engine
@@ -81,11 +83,15 @@ class ExpiringKeyValueStore(KeyValueTimestampedStore[V]):
         """The stream time at which a row of that time is to be looked at."""
         return self._due_of(timestamp // self._span_ms)
 
-    def put_many(
-        self, keys: list[bytes], values: list[V | None], timestamps: list[int], headers: Sequence[Headers] | None = None
+    def put_serialized(
+        self,
+        keys: list[bytes],
+        plain: list[bytes | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
     ) -> None:
-        """Write rows and log them, in order; None deletes. Raises as `KeyValueTimestampedStore.put_many`."""
-        super().put_many(keys, values, timestamps, headers)
+        """Write rows and log them, in order; None deletes."""
+        super().put_serialized(keys, plain, timestamps, headers)
         if keys:
             self._note(keys, timestamps)
             if not self.asked:
@@ -109,7 +115,7 @@ class ExpiringKeyValueStore(KeyValueTimestampedStore[V]):
                 gone.append((key, row[8:]))
         self._find_first(beyond)
         if gone:
-            super().put_many([key for key, _ in gone], [None] * len(gone), [self.observed] * len(gone))
+            super().put_serialized([key for key, _ in gone], [None] * len(gone), [self.observed] * len(gone))
         return gone
 
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:

@@ -25,8 +25,13 @@ class KeyValueTimestampedStore(OneTableStore, Generic[V]):
         changelog: Where updates are logged; None for a store without logging.
         cache_bytes: Memory for clean rows.
 
+    Attributes:
+        keeps_all: Whether a row is there as it was put until it is put again.
+
     Source: Kafka's ``RocksDBTimestampedStore`` and ``ChangeLoggingTimestampedKeyValueBytesStore``.
     """
+
+    keeps_all = True
 
     def __init__(
         self,
@@ -67,7 +72,16 @@ class KeyValueTimestampedStore(OneTableStore, Generic[V]):
         Raises:
             SerdeError: The value serde refuses a value; nothing was written.
         """
-        plain = self._format.encode_many(keys, values)
+        self.put_serialized(keys, self._format.encode_many(keys, values), timestamps, headers)
+
+    def put_serialized(
+        self,
+        keys: list[bytes],
+        plain: list[bytes | None],
+        timestamps: list[int],
+        headers: Sequence[Headers] | None = None,
+    ) -> None:
+        """The same for values that are bytes already, as the value serde writes them."""
         self._table.rows.update(zip(keys, timestamped(plain, timestamps), strict=True))
         if self._changelog is not None:
             self._changelog.append(keys, plain, timestamps, headers)

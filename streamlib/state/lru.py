@@ -27,6 +27,8 @@ class LruKeyValueStore(KeyValueTimestampedStore[V]):
         max_entries: How many keys it may hold.
     """
 
+    keeps_all = False
+
     def __init__(
         self, name: str, value_serde: Serde[V], engine: Engine, changelog: ChangelogWriter | None, *, max_entries: int
     ) -> None:
@@ -42,20 +44,16 @@ class LruKeyValueStore(KeyValueTimestampedStore[V]):
                 self._use(key)
         return rows
 
-    def put_many(
+    def put_serialized(
         self,
         keys: list[bytes],
-        values: list[V | None],
+        plain: list[bytes | None],
         timestamps: list[int],
         headers: Sequence[Headers] | None = None,
     ) -> None:
-        """Write rows and log them, in order; None deletes. Keys for which there is no room are deleted.
-
-        Raises:
-            SerdeError: The value serde refuses a value; nothing was written.
-        """
-        super().put_many(keys, values, timestamps, headers)
-        for key, value, timestamp in zip(keys, values, timestamps, strict=True):
+        """Write rows and log them, in order; None deletes. Keys for which there is no room are deleted."""
+        super().put_serialized(keys, plain, timestamps, headers)
+        for key, value, timestamp in zip(keys, plain, timestamps, strict=True):
             if value is None:
                 self._used.pop(key, None)
                 continue
@@ -63,7 +61,7 @@ class LruKeyValueStore(KeyValueTimestampedStore[V]):
             if len(self._used) > self._max_entries:
                 eldest = next(iter(self._used))
                 del self._used[eldest]
-                super().put_many([eldest], [None], [timestamp])
+                super().put_serialized([eldest], [None], [timestamp])
 
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
         """Apply changelog records, without logging them again."""

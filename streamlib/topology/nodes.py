@@ -5,6 +5,7 @@ them, `runtime/lowering` alone maps a node type to its operator. Next: `topology
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,6 +27,19 @@ Partitioner = Callable[[Any, Any, int], int | Collection[int] | None]
 A partition; several of them, each of which gets the record; none at all, ``()``, which drops and counts it; or None,
 which leaves the choice to the producer. Source: StreamPartitioner, KIP-837.
 """
+
+
+class ColumnPartitioner(ABC):
+    """A `Partitioner` of streamlib's own, which sees the values alone and is asked about many at once."""
+
+    @abstractmethod
+    def partitions(self, values: list[Any]) -> list[int | None]:
+        """Where the record of each value goes; must not raise."""
+
+    def __call__(self, _key: Any, value: Any, _partitions: int, /) -> int | None:
+        """The same for one record."""
+        return self.partitions([value])[0]
+
 
 AggregateKind = Literal["count", "reduce", "aggregate"]
 

@@ -7,7 +7,12 @@ from streamlib.errors import ProcessingError, SerdeError
 from streamlib.operators.foreign_key_left import response_join, subscription_send
 from streamlib.operators.murmur3 import hash128
 from streamlib.record import ChangeBatch
-from streamlib.serdes.subscription import SUBSCRIPTION, Subscription, SubscriptionResponse
+from streamlib.serdes.subscription import (
+    SERIALIZED_SUBSCRIPTION,
+    Subscription,
+    SubscriptionResponse,
+    read_subscription,
+)
 from streamlib.topology.foreign_key_nodes import ResponseJoin, SubscriptionSend
 from streamlib.topology.nodes import Sink, TableMapValues, TableSource
 
@@ -29,7 +34,7 @@ def send(*, left: bool = False, **changes: Any) -> SubscriptionSend:
 
 def sent(site: Any) -> list[tuple[bytes | None, int]]:
     """Foreign key and instruction of each subscription."""
-    return [(key, value.instruction) for key, value, _ in site.forwarded()]
+    return [(key, read_subscription(value).instruction) for key, value, _ in site.forwarded()]
 
 
 def fk(number: Any, **more: Any) -> dict[str, Any]:
@@ -65,7 +70,8 @@ def test_a_subscription_names_its_row_by_hash_key_and_partition(site, changes) -
     operator = site.build(subscription_send, send())
     operator.process(changes(("a", fk("2"), fk("1"), 5), ("b", None, fk("3"), 6)))
     value_hash = hash128(b'{"fk":"2"}')
-    assert [(s.value_hash, s.primary_key, s.primary_partition, at) for _, s, at in site.forwarded()] == [
+    subscriptions = [(read_subscription(value), at) for _, value, at in site.forwarded()]
+    assert [(s.value_hash, s.primary_key, s.primary_partition, at) for s, at in subscriptions] == [
         (value_hash, b"a", 7, 5),
         (value_hash, b"a", 7, 5),
         (None, b"b", 7, 6),
@@ -141,7 +147,7 @@ def resolver(site: Any, spec: Any, *, left: bool = False, **changes: Any) -> Any
     return operator
 
 
-SINK = Sink(name="sink", topic="subscriptions", key_serde=serdes.BYTES, value_serde=SUBSCRIPTION)
+SINK = Sink(name="sink", topic="subscriptions", key_serde=serdes.BYTES, value_serde=SERIALIZED_SUBSCRIPTION)
 CURRENT, LATE = hash128(b'{"v":1}'), hash128(b'{"v":0}')
 
 
@@ -193,7 +199,7 @@ def test_the_current_row_is_asked_for_again_once_when_late_answers_have_no_value
     operator.process(records(("b", nothing, 1), ("a", nothing, 2), ("b", nothing, 3), ("gone", nothing, 4)))
     [(sink, batch)] = site.sent
     assert (sink, batch.keys, batch.timestamps) == ("sink", [b"x", None], [20, 10])
-    assert batch.values == [
+    assert [read_subscription(value) for value in batch.values] == [
         Subscription(TELL_ANYWAY, hash128(b'{"v":2,"fk":"x"}'), b"b", 7),
         Subscription(TELL_ANYWAY, CURRENT, b"a", 7),
     ]

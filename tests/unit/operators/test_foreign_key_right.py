@@ -11,7 +11,7 @@ from streamlib.operators.foreign_key_right import (
     subscription_receive,
 )
 from streamlib.record import ChangeBatch
-from streamlib.serdes.subscription import SUBSCRIPTION, Subscription
+from streamlib.serdes.subscription import SUBSCRIPTION, Subscription, read_subscription
 from streamlib.state.facade import after_prefix
 from streamlib.topology.foreign_key_nodes import ForeignTableJoin, SubscriptionJoin, SubscriptionReceive
 from streamlib.topology.nodes import TableMapValues, TableSource
@@ -21,8 +21,8 @@ DELETE, DELETE_AND_TELL, TELL_ANYWAY, TELL_IF_THERE = range(4)
 HASH = b"0123456789abcdef"
 
 
-def subscription(instruction: int, primary_key: str = "p", partition: int = 3) -> Subscription:
-    return Subscription(instruction, HASH, primary_key.encode(), partition)
+def subscription(instruction: int, primary_key: str = "p", partition: int = 3) -> bytes:
+    return SUBSCRIPTION.serialize(Subscription(instruction, HASH, primary_key.encode(), partition))
 
 
 def subscriptions(spec: Any) -> Any:
@@ -66,14 +66,14 @@ def test_subscriptions_are_kept_and_forgotten_as_they_say(site, spec, records) -
     operator.process(batch)
     assert site.out == [batch]
     kept = subscription(TELL_ANYWAY, "b")
-    assert site.stored("subs") == {prefix(b"1") + b"b": (kept, 2)}
+    assert site.stored("subs") == {prefix(b"1") + b"b": (read_subscription(kept), 2)}
     assert [(key[4:], value is None, at) for key, value, at in site.changelog.rows] == [
         (b"1a", False, 1),
         (b"1b", False, 2),
         (b"1a", True, 3),
         (b"2x", True, 4),
     ]
-    assert site.changelog.rows[1][1] == SUBSCRIPTION.serialize(kept)
+    assert site.changelog.rows[1][1] == kept
 
 
 def test_a_question_without_foreign_key_passes_and_is_not_kept(site, spec, records) -> None:
@@ -172,7 +172,7 @@ def foreign(site: Any, spec: Any, **changes: Any) -> Any:
     operator = site.build(foreign_table_join, ForeignTableJoin(**{**attributes, **changes}), spec=subscriptions(spec))
     kept = [(b"1", "b"), (b"1", "a"), (b"10", "c")]
     store_keys = [prefix(key) + name.encode() for key, name in kept]
-    site.stores["subs"].put_many(store_keys, [subscription(TELL_IF_THERE, name) for _, name in kept], [1, 2, 3])
+    site.stores["subs"].put_serialized(store_keys, [subscription(TELL_IF_THERE, name) for _, name in kept], [1, 2, 3])
     return operator
 
 

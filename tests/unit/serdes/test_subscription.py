@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlib import serdes
-from streamlib.serdes.subscription import RAW_RESPONSE, SUBSCRIPTION, Subscription, SubscriptionResponse
+from streamlib.serdes.subscription import (
+    RAW_RESPONSE,
+    SERIALIZED_SUBSCRIPTION,
+    SUBSCRIPTION,
+    Subscription,
+    SubscriptionResponse,
+    primary_keys_of,
+    responses_to,
+)
 from streamlib.serdes.subscription import subscription_response as response_serde
 
 HASH = bytes.fromhex("5388829ffac8407614fb7657626751df")
@@ -65,24 +73,58 @@ def test_a_value_of_no_bytes_is_no_value_when_it_comes_back() -> None:
     ],
 )
 def test_bytes_that_are_no_subscription_are_refused(data: str, message: str) -> None:
+    raw = bytes.fromhex(data)
     with pytest.raises(ValueError, match=message):
-        SUBSCRIPTION.deserialize(bytes.fromhex(data))
+        SUBSCRIPTION.deserialize(raw)
+    with pytest.raises(ValueError, match=message):
+        SERIALIZED_SUBSCRIPTION.deserialize(raw)
+    with pytest.raises(ValueError, match=message):
+        SERIALIZED_SUBSCRIPTION.deserialize_many([SUBSCRIPTION.serialize(Subscription(0, HASH, b"", 0)), None, raw])
 
 
 @pytest.mark.parametrize(("data", "message"), [("", "version -1"), ("01", "version 1"), ("0053", "cut off after 1")])
 def test_bytes_that_are_no_response_are_refused(data: str, message: str) -> None:
+    raw = bytes.fromhex(data)
     with pytest.raises(ValueError, match=message):
-        TEXT_RESPONSE.deserialize(bytes.fromhex(data))
+        TEXT_RESPONSE.deserialize(raw)
+    with pytest.raises(ValueError, match=message):
+        TEXT_RESPONSE.deserialize_many([RAW_RESPONSE.serialize(SubscriptionResponse(HASH, b"rv")), raw])
+
+
+HASHES = st.binary(min_size=16, max_size=16)
+SUBSCRIPTIONS = st.builds(
+    Subscription,
+    st.integers(0, 3),
+    st.none() | HASHES,
+    st.binary(max_size=30),
+    st.none() | st.integers(0, 2**31 - 1),
+)
+WITH_ALL_FIELDS = st.builds(Subscription, st.integers(0, 3), HASHES, st.binary(max_size=30), st.integers(0, 2**31 - 1))
+
+
+@given(SUBSCRIPTIONS)
+def test_a_subscription_comes_back_when_it_is_serialized(subscription: Subscription) -> None:
+    assert SUBSCRIPTION.deserialize(SUBSCRIPTION.serialize(subscription)) == subscription
+
+
+@given(st.lists(SUBSCRIPTIONS) | st.lists(WITH_ALL_FIELDS))
+def test_a_column_of_subscriptions_gives_the_fields_of_each(subscriptions: list[Subscription]) -> None:
+    column = [SUBSCRIPTION.serialize(each) for each in subscriptions]
+    assert SERIALIZED_SUBSCRIPTION.deserialize_many([*column]) == SERIALIZED_SUBSCRIPTION.serialize_many([*column])
+    assert primary_keys_of(column) == [each.primary_key for each in subscriptions]
+    assert responses_to(column, [b"rv"] * len(column)) == [
+        SubscriptionResponse(each.value_hash, b"rv", each.primary_partition) for each in subscriptions
+    ]
+
+
+RESPONSES = st.builds(SubscriptionResponse, HASHES, st.text(min_size=1))
 
 
 @given(
-    st.builds(
-        Subscription,
-        st.integers(0, 3),
-        st.none() | st.binary(min_size=16, max_size=16),
-        st.binary(max_size=30),
-        st.none() | st.integers(0, 2**31 - 1),
-    )
+    st.lists(RESPONSES)
+    | st.lists(st.none() | st.builds(SubscriptionResponse, st.none() | HASHES, st.none() | st.text(min_size=1)))
 )
-def test_a_subscription_comes_back_when_it_is_serialized(subscription: Subscription) -> None:
-    assert SUBSCRIPTION.deserialize(SUBSCRIPTION.serialize(subscription)) == subscription
+def test_a_column_of_responses_is_that_of_each(responses: list[SubscriptionResponse | None]) -> None:
+    column = [None if each is None else TEXT_RESPONSE.serialize(each) for each in responses]
+    assert TEXT_RESPONSE.serialize_many(responses) == column
+    assert TEXT_RESPONSE.deserialize_many(column) == responses

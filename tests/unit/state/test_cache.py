@@ -10,6 +10,7 @@ from streamlib.serdes.primitives import INT64
 from streamlib.state.base import Engine
 from streamlib.state.cache import WriteCache
 from streamlib.state.key_value import KeyValueTimestampedStore
+from streamlib.state.lru import LruKeyValueStore
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.window import WindowTimestampedStore, window_store_key
 
@@ -172,6 +173,47 @@ def test_loaded_rows_are_let_go_when_they_are_too_many() -> None:
             cache.put(key, 1, 1, key)
         cache.flush()
         assert len(cache) <= 300
+
+
+def test_the_latest_updates_stay_when_loaded_rows_are_too_many() -> None:
+    store = CountedStore("counts", INT64, MemoryEngine())
+    cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=60_000)  # about 100 entries
+    updated = [b"new%d" % number for number in range(80)]
+    for key in updated:
+        cache.put(key, 1, 1, key)
+    cache.flush()
+    for first in range(0, 10_000, 100):
+        cache.entries_of([b"%d" % number for number in range(first, first + 100)])
+    assert len(cache) <= 400
+    reads = store.reads
+    cache.entries_of(updated[-20:])
+    assert store.reads == reads
+
+
+def test_the_store_is_not_asked_for_old_values_when_the_cache_has_had_them() -> None:
+    store = CountedStore("counts", INT64, MemoryEngine())
+    store.put_many([b"a", b"b"], [1, 2], [10, 10])
+    cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=100_000, send_old=True)
+    cache.entries_of([b"a", b"none"])
+    for key in (b"a", b"b", b"none", b"a"):
+        cache.put(key, 5, 20, key)
+    reads = store.reads
+    changes = cache.flush()
+    assert rows(changes) == [(b"b", 5, 20, 2), (b"none", 5, 20, None), (b"a", 5, 20, 1)]
+    assert store.reads == reads + 1  # of b
+    cache.put(b"a", 6, 30, b"a")
+    cache.put(b"b", None, 30, b"b")
+    assert rows(cache.flush()) == [(b"a", 6, 30, 5), (b"b", None, 30, 5)]
+    assert store.reads == reads + 1
+
+
+def test_old_values_are_those_the_store_has_when_it_forgets_by_itself() -> None:
+    store = LruKeyValueStore("counts", INT64, MemoryEngine(), None, max_entries=1)
+    cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=100_000, send_old=True)
+    cache.put_many([b"a", b"b"], [1, 2], [10, 10], ["a", "b"])
+    cache.flush()
+    cache.put(b"a", 3, 20, "a")
+    assert rows(cache.flush()) == [("a", 3, 20, None)]
 
 
 def test_dirty_values_may_be_changed_in_place_but_flushed_ones_are_read_anew(engine: Engine) -> None:
