@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from streamlib.errors import DeserializationError
 from streamlib.serdes.base import Serde
 from streamlib.state.base import ChangelogWriter, Engine, TableWrites
+from streamlib.state.live_keys import LiveKeys
 from streamlib.state.segments import MAX_TIME, Segments
 from streamlib.state.session_keys import (
     SUFFIX_BYTES,
@@ -35,7 +36,7 @@ class SessionStore(Generic[V]):
         engine: Where committed rows live.
         changelog: Where updates are logged; None for a store without logging.
         retention_ms: Sessions are readable while their end is later than observed stream time minus this.
-        cache_bytes: Memory for clean rows.
+        cache_bytes: Memory for clean rows, and for keys that have sessions.
         exact_expiry: Whether a row expires on its own, as in Java's stores in memory, and not with its segment.
 
     Time and order:
@@ -72,9 +73,11 @@ class SessionStore(Generic[V]):
             engine,
             session_ends,
             retention_ms=retention_ms,
-            cache_bytes=cache_bytes,
+            cache_bytes=cache_bytes // 2,
             exact_expiry=exact_expiry,
         )
+        self._live_keys = LiveKeys(retention_ms, cache_bytes // 2)
+        self._live_keys.begin(self.observed_stream_time + 1)
 
     @property
     def name(self) -> str:
@@ -127,6 +130,7 @@ class SessionStore(Generic[V]):
     def put_rows(self, keys: list[bytes], rows: list[bytes | None], timestamps: list[int]) -> None:
         """The same with values that `encode_many` has serialized."""
         self.expired += self._segments.put_many(keys, rows)
+        self._note(keys)
         if self._changelog is not None:
             self._changelog.append(keys, rows, timestamps)
 
@@ -185,10 +189,14 @@ class SessionStore(Generic[V]):
     def find_rows(self, keys: list[bytes]) -> list[list[tuple[int, int, bytes]]]:
         """For each plain key all sessions as (start, end, serialized value), in the order of time."""
         found: list[list[tuple[int, int, bytes]]] = [[] for _ in keys]
-        ranges = [(key + _FIRST_SUFFIX, key + _LAST_SUFFIX + b"\x00") for key in keys]
         live_from = self._segments.live_from
+        asked = self._live_keys.among(keys, live_from)
+        if not asked:
+            return found
+        places = [place for place, key in enumerate(keys) if key in asked]
+        ranges = [(keys[place] + _FIRST_SUFFIX, keys[place] + _LAST_SUFFIX + b"\x00") for place in places]
         for table, _, _ in self._segments.tables(live_from, MAX_TIME):
-            for place, rows in enumerate(table.scan_many(ranges)):
+            for place, rows in zip(places, table.scan_many(ranges), strict=True):
                 if not rows:
                     continue
                 length = len(keys[place]) + SUFFIX_BYTES  # longer keys may lie in between
@@ -212,6 +220,7 @@ class SessionStore(Generic[V]):
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
         """Apply changelog records to the overlay, without logging or counting them."""
         self._segments.restore(keys, values)
+        self._note(keys)
 
     def pending(self) -> TableWrites:
         """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
@@ -224,6 +233,7 @@ class SessionStore(Generic[V]):
     def discard(self) -> None:
         """Forget everything the engine does not have, the stream time included, and the cache."""
         self._segments.discard()
+        self._live_keys.begin(self.observed_stream_time + 1)
 
     @property
     def pending_rows(self) -> int:
@@ -248,6 +258,11 @@ class SessionStore(Generic[V]):
                 f" {error}; a store whose value type changed needs a new name, or a reset of the application"
             )
             raise DeserializationError(msg) from error
+
+    def _note(self, keys: list[bytes]) -> None:
+        """Take note of keys that have sessions now."""
+        plain = [key[:-SUFFIX_BYTES] for key in keys]
+        self._live_keys.add(plain, session_ends(keys), self._segments.live_from)
 
     def _rows_of(
         self, key: bytes, earliest_end: int, latest_start: int, *, reverse: bool

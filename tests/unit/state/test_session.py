@@ -88,6 +88,48 @@ def test_sessions_of_several_keys_are_those_of_each_wherever_they_lie(parts: lis
         assert found == [list(store.find_sessions(key)) for key in keys]
 
 
+STEPS = st.one_of(
+    st.tuples(st.just("put"), st.sampled_from([b"a", b"b", b"c", b"d"]), st.integers(0, 12)),
+    st.tuples(st.sampled_from(["commit", "discard", "restore", "open"]), st.just(b"d"), st.integers(0, 12)),
+)
+
+
+@given(steps=st.lists(STEPS, max_size=25), cache_bytes=st.sampled_from([0, 500, 1_000, 1_000_000]))
+def test_all_sessions_that_can_be_read_are_found_whatever_is_known_of_keys(
+    steps: list[tuple[str, bytes, int]], cache_bytes: int
+) -> None:
+    def opened() -> SessionStore[str]:
+        return SessionStore("s", STRING, engine, None, retention_ms=RETENTION_MS, cache_bytes=cache_bytes)
+
+    engine = MemoryEngine()
+    store = opened()
+    for step, key, half_minutes in steps:
+        end = half_minutes * MINUTE_MS // 2
+        if step == "put":
+            put(store, key, end, end, "v")
+        elif step == "restore":
+            store.restore([session_store_key(key, end, end)], [b"v"], [end])
+        elif step == "discard":
+            store.discard()
+        else:
+            commit(store, engine)
+            store = opened() if step == "open" else store
+        keys = [b"a", b"b", b"c", b"d", b"e"]
+        assert [[row[:2] for row in rows] for rows in store.find_rows(keys)] == [
+            [row[:2] for row in store.find_sessions(key)] for key in keys
+        ]
+
+
+def test_sessions_are_found_again_when_what_made_them_old_was_discarded(engine: Engine) -> None:
+    store = SessionStore("s", STRING, engine, retention_ms=RETENTION_MS, cache_bytes=100_000)
+    put(store, b"a", 0, 0, "v")
+    commit(store, engine)
+    put(store, b"b", 10 * MINUTE_MS, 10 * MINUTE_MS, "v")
+    assert store.find_rows([b"a"]) == [[]]
+    store.discard()
+    assert [len(rows) for rows in store.find_rows([b"a", b"b"])] == [1, 0]
+
+
 def test_sessions_of_a_range_of_keys_are_found_when_both_ends_are_included(store):
     for key in (b"a", b"b", b"ba", b"c"):
         put(store, key, 0, 5, key.decode())
