@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
@@ -17,6 +16,7 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 from streamlib.errors import CommitError, ConfigError, InternalTopicError, MissingTopicError, OffsetOutOfRangeError
 from streamlib.record import FetchedBatch, TopicPartition
 from streamlib.transport.base import GroupOptions, OffsetAndMetadata, TopicSpec
+from streamlib.transport.kafka.client import KafkaClient
 from streamlib.transport.kafka.consumer import KafkaConsumer
 from streamlib.transport.kafka.transport import KafkaTransport
 
@@ -341,7 +341,7 @@ async def test_commit_is_refused_when_the_broker_answers_that_the_group_moved_on
     consumer = transport.consumer(options(topic, Dealer(), listener))
     await consumer.start()
     await joined(consumer, listener)
-    send, answered = AIOKafkaClient.send, []
+    send, answered = KafkaClient.send, []
 
     async def refused(self, node, request, **settings):
         answer = await send(self, node, request, **settings)
@@ -350,7 +350,7 @@ async def test_commit_is_refused_when_the_broker_answers_that_the_group_moved_on
             answer.topics = [(topic, [(0, code)])]
         return answer
 
-    monkeypatch.setattr(AIOKafkaClient, "send", refused)
+    monkeypatch.setattr(KafkaClient, "send", refused)
     with pytest.raises(CommitError, match=rf" {code}\)"):
         await consumer.commit({TopicPartition(topic, 0): OffsetAndMetadata(1)})
     assert answered == [code]
@@ -362,7 +362,7 @@ async def test_commit_is_tried_again_when_the_coordinator_has_moved(transport, t
     consumer = transport.consumer(options(topic, Dealer(), listener))
     await consumer.start()
     await joined(consumer, listener)
-    send, codes = AIOKafkaClient.send, [16, 14, 15]
+    send, codes = KafkaClient.send, [16, 14, 15]
 
     async def moved(self, node, request, **settings):
         answer = await send(self, node, request, **settings)
@@ -370,7 +370,7 @@ async def test_commit_is_tried_again_when_the_coordinator_has_moved(transport, t
             answer.topics = [(topic, [(0, codes.pop())])]
         return answer
 
-    monkeypatch.setattr(AIOKafkaClient, "send", moved)
+    monkeypatch.setattr(KafkaClient, "send", moved)
     tp = TopicPartition(topic, 0)
     await consumer.commit({tp: OffsetAndMetadata(3)})
     assert codes == []

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from streamlib.errors import CommitError, DeliveryError, TransportError
 from streamlib.record import TopicPartition
 from streamlib.transport.base import GroupMetadata, OffsetAndMetadata, TopicSpec
 from streamlib.transport.kafka import producer as driver
+from streamlib.transport.kafka.client import BrokerConnection
 from streamlib.transport.kafka.producer import KafkaProducer
 from streamlib.transport.kafka.transport import KafkaTransport
 
@@ -90,16 +89,16 @@ async def test_commit_is_refused_and_nothing_shows_when_a_batch_was_lost(bench):
 
 
 async def test_next_transaction_has_a_new_epoch_when_the_answer_to_a_commit_was_lost(bench, monkeypatch):
-    tp, send, lost = await bench.partition(), AIOKafkaClient.send, []
+    tp, send, lost = await bench.partition(), BrokerConnection.send, []
 
-    async def lossy(self: Any, node: int, request: Any, **settings: Any) -> Any:
-        answer = await send(self, node, request, **settings)
+    async def lossy(self: Any, request: Any, **settings: Any) -> Any:
+        answer = await send(self, request, **settings)
         if isinstance(request, EndTxnRequest) and not lost:
             lost.append(request)
-            raise RequestTimedOutError
+            raise TimeoutError
         return answer
 
-    monkeypatch.setattr(AIOKafkaClient, "send", lossy)
+    monkeypatch.setattr(BrokerConnection, "send", lossy)
     producer, epochs = await bench.producer(uuid.uuid4().hex), []
     for number in range(3):
         await producer.begin()

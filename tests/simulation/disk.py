@@ -29,18 +29,18 @@ class DiskEngine(MemoryEngine):
         takes_nothing: Whether a write has found the disk full since it was opened.
     """
 
-    def __init__(self, disk: "Disk") -> None:
+    def __init__(self, disk: "Disk | None" = None) -> None:
         super().__init__()
         self.takes_nothing = False
         self._disk = disk
 
     def write(self, writes: TableWrites, offsets: Mapping[str, int]) -> None:
         """Write, if there is room."""
-        if self._disk.full():
+        if self._disk is not None and self._disk.full():
             self._disk.refusals += 1
             self.takes_nothing = True
         if self.takes_nothing:
-            msg = f"the disk of {self._disk.name} is full"
+            msg = "the disk is full"
             raise DiskFullError(msg)
         super().write(writes, offsets)
 

@@ -163,10 +163,22 @@ class Membership:
             failure, adapter.failure = adapter.failure, None
             if failure is not None:
                 raise failure
+        self._revive_heartbeats()
         try:
             self._coordinator.check_errors()
         except KafkaError as error:
             raise translate(error, f"the consumer group {self._group_id} does not work", self._client.caller) from error
+
+    def _revive_heartbeats(self) -> None:
+        """Send heartbeats again after one was refused; the refusal is still told, once.
+
+        aiokafka never does, and tells the refusal again and again, also when the permission was granted long ago.
+        """
+        coordinator = self._coordinator
+        task = coordinator._heartbeat_task
+        if task is not None and task.done() and not task.cancelled() and task.exception() is not None:
+            coordinator._heartbeat_task = None
+            coordinator._start_heartbeat_task()
 
     async def commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
         """Commit offsets under the generation that the listener was last told of.

@@ -76,6 +76,7 @@ ATTRIBUTES = {
         "_group_instance_id",
         "_coordination_task",
         "_heartbeat_task",
+        "_start_heartbeat_task",
         "_commit_refresh_task",
         "coordinator_dead",
         "ensure_coordinator_known",
@@ -118,7 +119,11 @@ ATTRIBUTES = {
 
 OVERRIDES = [
     (columns.ColumnFetcher, Fetcher, ["_get_actions_per_node", "_proc_fetch_request"]),
-    (KafkaClient, AIOKafkaClient, ["bootstrap", "_get_conn", "_metadata_update", "force_metadata_update", "close"]),
+    (
+        KafkaClient,
+        AIOKafkaClient,
+        ["bootstrap", "_get_conn", "_metadata_update", "force_metadata_update", "close", "send"],
+    ),
     (BrokerConnection, AIOKafkaConnection, ["authenticator_oauth"]),
     (
         sending.Sender,
