@@ -68,6 +68,9 @@ async def test_reading_and_writing_resume_without_loss_when_the_broker_was_away(
             consumer.seek(tp, len(read))
         producer.append(tp, [b"k"], [b"%d" % written], [1])
         written += 1
+        await poll()
+
+    async def poll() -> None:
         try:
             for batch in (await consumer.poll([tp], max_records=1_000, timeout_ms=50)).values():
                 read.extend(batch.values)
@@ -93,8 +96,7 @@ async def test_reading_and_writing_resume_without_loss_when_the_broker_was_away(
     async with asyncio.timeout(30):
         assert await producer.flush() == {tp: written}
         while len(read) < written:
-            await step()
-            await producer.flush()
+            await poll()
     assert read == [b"%d" % number for number in range(written)]
     async with asyncio.timeout(30):
         await consumer.commit({tp: OffsetAndMetadata(written)})
