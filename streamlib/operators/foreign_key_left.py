@@ -36,7 +36,10 @@ from streamlib.serdes.subscription import (
 from streamlib.topology.foreign_key_nodes import ResponseJoin, SubscriptionSend
 from streamlib.topology.nodes import Sink
 
-_HEADS = [[subscription_head(number, has_hash=has_hash) for number in range(4)] for has_hash in (False, True)]
+_HEADS = [
+    [subscription_head(number, has_hash=has_hash) for number in range(PROPAGATE_ONLY_IF_FK_VAL_AVAILABLE + 1)]
+    for has_hash in (False, True)
+]
 """What subscriptions begin with, by whether they have a hash, then by instruction."""
 
 

@@ -263,8 +263,8 @@ class Watchdog:
                 moved = True
                 if seconds is not None:
                     log.info("%s goes on after %.0f s", _where(progress, tp), seconds)
+        without_room = manager.space.low or manager.no_room
         for tp, progress in self.changelogs.items():
-            without_room = manager.space.low or manager.no_room
             if moved or passed is None or without_room or tp not in restorer.reading:
                 progress.excuse(done=False)
             else:

@@ -122,7 +122,7 @@ def _subscription_bytes(value: Subscription) -> bytes:
         head = bytes((version, value.instruction)) + value_hash
     if partition is None:
         return head + value.primary_key
-    return head + value.primary_key + partition.to_bytes(_PARTITION_BYTES, "big", signed=True)
+    return head + value.primary_key + partition_bytes(partition)
 
 
 def read_subscription(data: bytes) -> Subscription:
@@ -154,7 +154,7 @@ class _Checked(Raw):
 
     def deserialize_many(self, data: list[bytes | None]) -> list[bytes | None]:
         """The same column."""
-        given = [each for each in data if each is not None] if None in data else data
+        given = [each for each in data if each is not None] if any_none(data) else data
         # Enough for every combination of the optional fields; what is shorter may be whole as well.
         if not {each[:_HEAD_BYTES] for each in given} <= _HEADS or min(map(len, given), default=0) < _LONGEST_FRAME:  # type: ignore[index, arg-type]
             for each in given:
@@ -204,7 +204,7 @@ class _Responses(Serde[SubscriptionResponse]):
         """The responses of a column; None stays None."""
         given: list[bytes] = data  # type: ignore[assignment]
         start = 1 + HASH_BYTES
-        if None in data or min(map(len, given), default=0) < start or set(map(_first_byte, given)) != {0}:
+        if any_none(data) or min(map(len, given), default=0) < start or set(map(_first_byte, given)) != {0}:
             return super().deserialize_many(data)
         hashes = [each[1:start] for each in given]
         values = self.inner.deserialize_many([each[start:] or None for each in given])

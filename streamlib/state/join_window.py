@@ -222,7 +222,8 @@ class JoinWindowStore(Generic[V]):
             return
         recent.forget(complete_from=0)
         for part in parts:
-            self._remember([key for key, _ in part], [row for _, row in part])
+            store_keys = [key for key, _ in part]
+            self._remember(store_keys, [row for _, row in part], window_starts(store_keys))
             yield
 
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
@@ -232,7 +233,7 @@ class JoinWindowStore(Generic[V]):
             self._sequence = _SUFFIX.unpack_from(keys[-1], len(keys[-1]) - SUFFIX_BYTES)[1]
             self._highest = max(self._highest, max(times))
             self._put(keys, values, times)
-            self._remember(keys, values)
+            self._remember(keys, values, times)
 
     def pending(self) -> TableWrites:
         """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
@@ -261,11 +262,11 @@ class JoinWindowStore(Generic[V]):
         self._staged = None
         self._is_ahead = False
 
-    def _remember(self, store_keys: list[bytes], rows: Sequence[bytes | None]) -> None:
+    def _remember(self, store_keys: list[bytes], rows: Sequence[bytes | None], times: list[int]) -> None:
         """Keep rows in memory that are in their segments."""
         keys = [key[:-SUFFIX_BYTES] for key in store_keys]
         sequences = [int.from_bytes(key[-SEQUENCE_BYTES:]) for key in store_keys]
-        self._recent.add(keys, rows, window_starts(store_keys), sequences, self._segments.live_from)
+        self._recent.add(keys, rows, times, sequences, self._segments.live_from)
 
     def _fetch(self, keys: list[bytes], timestamps: list[int], sequences: list[int]) -> list[bytes]:
         """The values of rows that are in their segments, but not in memory."""

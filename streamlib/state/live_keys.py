@@ -4,12 +4,8 @@ Where there are many keys, most records come when the last session of their key 
 the time in which their sessions end: who is in no span has none. Next: `session`.
 """
 
-from itertools import groupby
-
 from streamlib.state.segments import MAX_TIME
-
-MIN_SPAN_MS = 1_000
-"""Shorter spans would cost more than they hold."""
+from streamlib.state.spans import MIN_SPAN_MS, runs_by_span
 
 _SPANS_OF_RETENTION = 4
 _KEY_BYTES = 120  # a bytes object, its places in sets
@@ -41,11 +37,8 @@ class LiveKeys:
         """Add the keys of sessions; those that end before ``live_from`` (ms) need not be kept."""
         if not self._max_keys:
             return
-        first = 0
-        for number, same in groupby([end // self._span_ms for end in ends]):
-            last = first + sum(1 for _ in same)
-            self._spans.setdefault(number, set()).update(keys[first:last])
-            first = last
+        for number, run in runs_by_span(ends, self._span_ms):
+            self._spans.setdefault(number, set()).update(keys[run])
         for number in [number for number in self._spans if (number + 1) * self._span_ms <= live_from]:
             del self._spans[number]
         while sum(map(len, self._spans.values())) > self._max_keys:

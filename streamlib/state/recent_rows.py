@@ -9,21 +9,19 @@ engine. Next: `unmatched`.
 from array import array
 from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
-from itertools import compress, groupby
+from itertools import compress
 from typing import cast
 
 from streamlib.serdes.base import any_none
 from streamlib.state.probes import Probes
 from streamlib.state.segments import MAX_TIME
+from streamlib.state.spans import MIN_SPAN_MS, runs_by_span
 
 Match = tuple[int, bytes]
 """Timestamp and serialized value of a row."""
 
 Fetch = Callable[[list[bytes], list[int], list[int]], Sequence[bytes]]
 """The serialized values of rows by key, timestamp and sequence number; all are there."""
-
-MIN_SPAN_MS = 1_000
-"""Shorter spans would cost more than they hold."""
 
 NO_MATCHES: list[Match] = []
 
@@ -163,11 +161,8 @@ class RecentRows:
         self, keys: list[bytes], rows: Sequence[bytes], timestamps: list[int], sequences: Sequence[int]
     ) -> None:
         """Keep rows of several spans."""
-        first = 0
-        for number, same in groupby([time // self._span_ms for time in timestamps]):
-            last = first + sum(1 for _ in same)
-            self._extend(number, keys[first:last], rows[first:last], timestamps[first:last], sequences[first:last])
-            first = last
+        for number, run in runs_by_span(timestamps, self._span_ms):
+            self._extend(number, keys[run], rows[run], timestamps[run], sequences[run])
 
     def _extend(
         self, number: int, keys: list[bytes], rows: Sequence[bytes], timestamps: list[int], sequences: Sequence[int]

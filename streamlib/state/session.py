@@ -129,8 +129,9 @@ class SessionStore(Generic[V]):
 
     def put_rows(self, keys: list[bytes], rows: list[bytes | None], timestamps: list[int]) -> None:
         """The same with values that `encode_many` has serialized."""
-        self.expired += self._segments.put_many(keys, rows)
-        self._note(keys)
+        ends = session_ends(keys)
+        self.expired += self._segments.put_at(keys, rows, ends)
+        self._note(keys, ends)
         if self._changelog is not None:
             self._changelog.append(keys, rows, timestamps)
 
@@ -220,7 +221,7 @@ class SessionStore(Generic[V]):
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
         """Apply changelog records to the overlay, without logging or counting them."""
         self._segments.restore(keys, values)
-        self._note(keys)
+        self._note(keys, session_ends(keys))
 
     def pending(self) -> TableWrites:
         """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
@@ -259,10 +260,9 @@ class SessionStore(Generic[V]):
             )
             raise DeserializationError(msg) from error
 
-    def _note(self, keys: list[bytes]) -> None:
+    def _note(self, store_keys: list[bytes], ends: list[int]) -> None:
         """Take note of keys that have sessions now."""
-        plain = [key[:-SUFFIX_BYTES] for key in keys]
-        self._live_keys.add(plain, session_ends(keys), self._segments.live_from)
+        self._live_keys.add([key[:-SUFFIX_BYTES] for key in store_keys], ends, self._segments.live_from)
 
     def _rows_of(
         self, key: bytes, earliest_end: int, latest_start: int, *, reverse: bool

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlib.state.probes import Probes
-from streamlib.state.recent_rows import MIN_SPAN_MS, RecentRows
+from streamlib.state.recent_rows import RecentRows
+from streamlib.state.spans import MIN_SPAN_MS
 
 ROOM = 10**9
 TIMES = st.integers(0, 6 * MIN_SPAN_MS)
