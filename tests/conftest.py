@@ -6,12 +6,15 @@ import pytest
 from hypothesis import settings
 
 from streamlib.testing.kafka_broker import KafkaBroker
+from tests import open_transports
 
 pytest_plugins = ["pytester"]
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("streamlib", deadline=None)
 settings.load_profile("streamlib")
+
+open_transports.watch()
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +28,10 @@ def kafka_cluster() -> Iterator[KafkaBroker]:
 def kafka_broker(kafka_cluster: KafkaBroker) -> str:
     """``host:port`` of a real Apache Kafka; tests share it, so each makes topics and groups of its own names."""
     return kafka_cluster.address
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    yield
+    lost = open_transports.left_open()
+    assert not lost, f"connections that outlive their loop: {lost}"
