@@ -25,10 +25,8 @@ def watch() -> None:
 def left_open() -> list[str]:
     """Transports that nobody can close any more, since their loop is closed; each is told once."""
     told = []
-    for transport in [each for each in _made_in if each._loop.is_closed()]:
-        made_in = _made_in.pop(transport)
-        if transport._sock is not None:
-            peer = transport.get_extra_info("peername")
-            state = f"closing, {transport.get_write_buffer_size()} B unsent" if transport.is_closing() else "not closed"
-            told.append(f"{type(transport).__name__} to {peer}, {state}, made in {made_in}")
+    for transport in [each for each in _made_in if each._sock is not None and each._loop.is_closed()]:
+        peer = transport.get_extra_info("peername")
+        state = f"closing, {transport.get_write_buffer_size()} B unsent" if transport.is_closing() else "not closed"
+        told.append(f"{type(transport).__name__} to {peer}, {state}, made in {_made_in.pop(transport)}")
     return told
