@@ -22,11 +22,21 @@ def watch() -> None:
     _SelectorTransport.__init__ = make_known
 
 
+def still_open() -> list[str]:
+    """Each open transport of any loop, with the test that made it."""
+    return [_told(transport) for transport in _made_in if transport._sock is not None]
+
+
 def left_open() -> list[str]:
     """Transports that nobody can close any more, since their loop is closed; each is told once."""
-    told = []
-    for transport in [each for each in _made_in if each._sock is not None and each._loop.is_closed()]:
-        peer = transport.get_extra_info("peername")
-        state = f"closing, {transport.get_write_buffer_size()} B unsent" if transport.is_closing() else "not closed"
-        told.append(f"{type(transport).__name__} to {peer}, {state}, made in {_made_in.pop(transport)}")
+    lost = [each for each in _made_in if each._sock is not None and each._loop.is_closed()]
+    told = [_told(transport) for transport in lost]
+    for transport in lost:
+        del _made_in[transport]
     return told
+
+
+def _told(transport: Any) -> str:
+    kind, peer = type(transport).__name__, transport.get_extra_info("peername")
+    state = f"closing, {transport.get_write_buffer_size()} B unsent" if transport.is_closing() else "not closed"
+    return f"{kind} to {peer}, {state}, made in {_made_in[transport]}"

@@ -61,7 +61,7 @@ class HealthServer:
 
     async def __aenter__(self) -> Self:
         try:
-            self._server = await asyncio.start_server(self._serve, HOST, self.port, limit=HEAD_BYTES)
+            self._server = await asyncio.start_server(self._accept, HOST, self.port, limit=HEAD_BYTES)
         except OSError as error:
             msg = f"cannot listen on {HOST}:{self.port} for health and metrics: {error}. Choose another port"
             raise ConfigError(msg) from error
@@ -75,21 +75,20 @@ class HealthServer:
             serving.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving = asyncio.current_task()
-        assert serving is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection, and end it then: also one that is to end before it has been served at all."""
+        serving = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._serving.add(serving)
-        try:
-            # Cancelled by `__aexit__` only: asyncio would log the end of a handler that was cancelled.
-            with suppress(OSError, asyncio.IncompleteReadError, TimeoutError, asyncio.CancelledError):
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    writer.write(_encoded(await self._answer(reader)))
-                    writer.write_eof()
-                    while await reader.read(HEAD_BYTES):  # a close with unread bytes could overtake the answer
-                        pass
-        finally:
-            self._serving.discard(serving)
-            writer.close()
+        serving.add_done_callback(self._serving.discard)
+        serving.add_done_callback(lambda _: writer.close())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                writer.write(_encoded(await self._answer(reader)))
+                writer.write_eof()
+                while await reader.read(HEAD_BYTES):  # a close with unread bytes could overtake the answer
+                    pass
 
     async def _answer(self, reader: asyncio.StreamReader) -> Answer:
         if len(self._serving) > CONNECTIONS:

@@ -16,9 +16,11 @@ from streamlib.errors import BrokerUnavailableError, ConfigError
 from streamlib.record import TopicPartition
 from streamlib.testing.kafka_broker import KafkaBroker
 from streamlib.transport.base import TopicSpec
-from streamlib.transport.kafka.client import TokenLogin, TokenProvider
+from streamlib.transport.kafka.client import Connection, KafkaClient, TokenLogin, TokenProvider
+from streamlib.transport.kafka.client_defaults import CLOSE_TIMEOUT_S
 from streamlib.transport.kafka.transport import KafkaTransport
 from streamlib.transport.security import SecurityConfig
+from tests import open_transports
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 PASSWORD = "correct-horse"
@@ -244,3 +246,18 @@ async def test_start_fails_in_time_when_the_broker_wants_more(secured, authority
     security = SecurityConfig(protocol="SSL", ca_file=authority.ca) if tls else None
     with pytest.raises((ConfigError, BrokerUnavailableError), match="localhost"):
         await KafkaTransport(secured.listener(listener), security).start()
+
+
+async def test_nothing_stays_open_when_the_broker_does_not_answer_the_end_of_tls(secured, authority):
+    security = SecurityConfig(protocol="SSL", ca_file=authority.ca, cert_file=authority.sign("leaving"))
+    client = KafkaClient(Connection(secured.listener("MUTUAL"), security, "leaving"))
+    await client.start()
+    assert await client.ready(next(iter(client.cluster.brokers())).nodeId)
+    began = time.monotonic()
+    secured.pause()
+    try:
+        await client.close()
+        assert open_transports.still_open() == []
+    finally:
+        secured.resume()
+    assert time.monotonic() - began < CLOSE_TIMEOUT_S + 1

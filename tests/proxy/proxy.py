@@ -162,7 +162,7 @@ class Proxy:
         return f"{self.listening[0]}:{self.listening[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._opened_by, *self.listening)
+        self._server = await asyncio.start_server(self._accept, *self.listening)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -202,21 +202,25 @@ class Proxy:
             act(connection)
         return len(self._connections)
 
-    async def _opened_by(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._serving.add(task)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._opened += 1
-        number = self._opened
+        serving = asyncio.get_running_loop().create_task(self._serve(self._opened, (reader, writer)))
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
+        serving.add_done_callback(lambda _: writer.close())  # also if it never began
+
+    async def _serve(self, number: int, client: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         try:
             broker = await asyncio.open_connection(*self.upstream)
-            self._connections[number] = Connection(self, number, (reader, writer), broker)
+        except OSError:
+            return  # no broker: the client sees its connection end
+        try:
+            self._connections[number] = Connection(self, number, client, broker)
             await self._connections[number].serve()
-        except (OSError, asyncio.CancelledError):
-            writer.close()  # no broker: the client sees its connection end
+        except OSError:
+            pass
         finally:
-            self._connections.pop(number, None)
-            self._serving.discard(task)
+            del self._connections[number]
 
     async def _deliver(self, frame: Frame) -> bytes:
         reader, writer = await asyncio.open_connection(*self.upstream)

@@ -113,7 +113,30 @@ class TokenLogin:
 
 
 class BrokerConnection(AIOKafkaConnection):  # type: ignore[misc]
-    """aiokafka's connection, which fails to connect when the broker refuses its token."""
+    """aiokafka's connection, which fails to connect when the broker refuses its token.
+
+    Args:
+        host: Of the broker.
+        port: Of the broker.
+        closing: Transports with the futures of their ends: this one's is there from its closing until its end. With
+            TLS that takes an answer of the broker.
+        settings: aiokafka's.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, closing: dict[asyncio.Transport, asyncio.Future[None]], **settings: Any
+    ) -> None:
+        super().__init__(host, port, **settings)
+        self._closing = closing
+
+    def close(self, reason: CloseReason | None = None, exc: Exception | None = None) -> asyncio.Future[None]:
+        """Close it; the future of its end."""
+        if self._writer is not None and not self._closed_fut.done():
+            transport = self._writer.transport
+            self._closing[transport] = self._closed_fut
+            self._closed_fut.add_done_callback(lambda _: self._closing.pop(transport, None))
+        ended: asyncio.Future[None] = super().close(reason, exc)
+        return ended
 
     def authenticator_oauth(self) -> TokenLogin:
         """Who logs in with a token."""
@@ -173,6 +196,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             **self._settings,
         )
         self.unanswered = False
+        self._closing: dict[asyncio.Transport, asyncio.Future[None]] = {}
         self._metadata_allowed_at = 0.0
         self._next_update: asyncio.Future[bool] | None = None
 
@@ -194,11 +218,10 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
                     return
                 except (KafkaError, OSError, TimeoutError) as error:
                     failure = error
+            raise await self._why_not(failure) from failure
         except BaseException:
             await self.close()
             raise
-        await self.close()
-        raise await self._why_not(failure) from failure
 
     async def bootstrap(self) -> None:
         """Learn the cluster from the first address; aiokafka's own leaves its connection open when it is cancelled.
@@ -223,11 +246,20 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
 
     async def close(self) -> None:
         """Close every connection; never raises, never hangs."""
+        for connection in list(self._conns.values()):
+            connection.close(reason=CloseReason.SHUTDOWN)
+        self._conns.clear()
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await super().close()
+                await super().close()  # there is only its task left to end
+                if self._closing:
+                    await asyncio.wait(self._closing.values())
         except TimeoutError:
             pass
+        finally:
+            for transport in list(self._closing):
+                transport.abort()
+            await asyncio.sleep(0)
 
     async def send(self, node_id: int, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> Any:
         """The answer to a request, noting when there was none.
@@ -260,7 +292,7 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]
             raise
 
     async def _connect(self, host: str, port: int, **more: Any) -> BrokerConnection:
-        connection = BrokerConnection(host, port, **self._settings, **more)
+        connection = BrokerConnection(host, port, closing=self._closing, **self._settings, **more)
         await connection.connect()
         return connection
 

@@ -38,6 +38,7 @@ ATTRIBUTES = {
         "cluster",
         "hosts",
     ],
+    "connection": ["_writer", "_closed_fut"],
     "cluster": ["leader_for_partition", "partitions_for_topic", "unauthorized_topics", "add_listener", "failed_update"],
     "subscriptions": [
         "reassignment_in_progress",
@@ -124,7 +125,7 @@ OVERRIDES = [
         AIOKafkaClient,
         ["bootstrap", "_get_conn", "_metadata_update", "force_metadata_update", "close", "send"],
     ),
-    (BrokerConnection, AIOKafkaConnection, ["authenticator_oauth"]),
+    (BrokerConnection, AIOKafkaConnection, ["authenticator_oauth", "close"]),
     (
         sending.Sender,
         sender.Sender,
@@ -164,6 +165,7 @@ async def aiokafkas_objects() -> dict[str, Any]:
     )
     return {
         "client": connection,
+        "connection": BrokerConnection("127.0.0.1", 9, closing={}),
         "cluster": connection.cluster,
         "subscriptions": subscriptions,
         "partition state": assignment.state_value(TP),
