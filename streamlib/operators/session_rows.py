@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamlib.operators.table_rows import Row, TableRows
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.session import SessionStore
 from streamlib.state.session_cache import Session, SessionCache
 from streamlib.state.session_keys import session_store_key
 from streamlib.state.spec import StoreSpec
 
 
-def session_rows(spec: StoreSpec, store: Any, *, cache_bytes: int, send_old: bool) -> "SessionRows":
+def session_rows(spec: StoreSpec, store: Any, *, memory: CacheMemory | None, send_old: bool) -> "SessionRows":
     """The rows of a session store; without memory for a cache, updates are written and passed on at once."""
     cache = None
-    if cache_bytes:
-        cache = SessionCache(store, spec.value_serde, max_bytes=cache_bytes, send_old=send_old)
+    if memory is not None:
+        cache = SessionCache(store, spec.value_serde, memory=memory, send_old=send_old)
     return SessionRows(spec, store, cache)
 
 

@@ -45,6 +45,7 @@ from streamlib.runtime.topic_watch import TopicWatch, topics_in_use
 from streamlib.runtime.topology_check import TopologyCheck
 from streamlib.runtime.watchdog import Watchdog
 from streamlib.runtime.worker import Worker
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import RocksMemory
 from streamlib.topology.patterns import patterns_of, resolved
@@ -136,9 +137,9 @@ async def _open(
     collector = RecordCollector(producer, existing, physical, metrics)
     stores = global_tables.stores
     errors = RecordErrors(config, topology.nodes, collector, metrics, clock)
-    times = FutureTimes(config, clock, metrics)
-    made_from = (topology, config, counts, directory, collector, producer, metrics, stores, clock, errors, times)
-    factory = TaskFactory(*made_from)
+    caches, times = CacheMemory(config.statestore_cache_max_bytes), FutureTimes(config, clock, metrics)
+    made_from = (topology, config, counts, directory, collector, producer, metrics, stores, clock, errors, caches)
+    factory = TaskFactory(*made_from, times)
     restorer = Restorer(transport, admin, config, clock, listener, space)
     worker = Worker(config, transport, factory, producer, restorer, clock, metrics)
     stored = await StoredTasks.look(directory, clock, config.state_cleanup_delay_ms, topology)

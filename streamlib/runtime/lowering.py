@@ -49,6 +49,7 @@ from streamlib.operators.window_aggregate import window_aggregate
 from streamlib.operators.wiring import Wiring
 from streamlib.state.base import StateStore, TimestampedStore
 from streamlib.state.cache import WriteCache
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.expiring import ExpiringKeyValueStore
 from streamlib.topology.async_nodes import AsyncCalls
 from streamlib.topology.cogroup_nodes import CogroupMerge
@@ -228,7 +229,7 @@ def lower(
     stores: Mapping[str, StateStore],
     context: OperatorContext,
     *,
-    cache_bytes: int = 0,
+    caches: CacheMemory | None = None,
     ordered: bool = False,
 ) -> Pipeline:
     """The operators of a sub-topology.
@@ -238,11 +239,11 @@ def lower(
         subtopology: Which part of it.
         stores: The opened stores of the task, and the global ones.
         context: What operators get from the task.
-        cache_bytes: Memory for all write caches of the task; 0 means that every update is written at once.
+        caches: Memory for write caches; None means that every update is written at once.
         ordered: Whether each row goes all the way down before the next one, also where nobody could tell but by the
             order across topics.
     """
-    tables = _tables(topology, subtopology, stores, cache_bytes)
+    tables = _tables(topology, subtopology, stores, caches)
     order = _topological(topology, subtopology)
     operators: dict[str, Operator] = {}
     beside: list[Any] = []
@@ -331,28 +332,27 @@ def _only_counts(node: Node) -> bool:
 
 
 def _tables(
-    topology: Topology, subtopology: Subtopology, stores: Mapping[str, StateStore], cache_bytes: int
+    topology: Topology, subtopology: Subtopology, stores: Mapping[str, StateStore], caches: CacheMemory | None
 ) -> dict[str, TableRows]:
-    """Every timestamped store as a table; those that want it and live here get a write cache, with equal shares."""
+    """Every timestamped store as a table; those that want it and live here get a write cache."""
     send_old: dict[str, bool] = {}
     for name in subtopology.nodes:
         node = topology.nodes[name]
         if isinstance(node, OWNERS) and node.store is not None and topology.stores[node.store].caching:
             send_old[node.store] = send_old.get(node.store, False) or node.send_old
-    caching = cache_bytes > 0 and not subtopology.is_global
     tables: dict[str, TableRows] = {}
     for name, store in stores.items():
         spec = topology.stores[name]
         if not spec.is_table:
             continue
-        share = max(cache_bytes // len(send_old), 1) if caching and name in send_old else 0
+        memory = caches if name in send_old and not subtopology.is_global else None
         if spec.kind == "session":
-            tables[name] = session_rows(spec, store, cache_bytes=share, send_old=send_old.get(name, False))
+            tables[name] = session_rows(spec, store, memory=memory, send_old=send_old.get(name, False))
             continue
         table = cast("TimestampedStore[Any]", store)
         cache: WriteCache[Any] | None = None
-        if share:
-            cache = WriteCache(table, spec.value_serde, max_bytes=share, send_old=send_old[name])
+        if memory is not None:
+            cache = WriteCache(table, spec.value_serde, memory=memory, send_old=send_old[name])
         tables[name] = TableRows(spec, table, cache)
     return tables
 

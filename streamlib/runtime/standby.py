@@ -118,7 +118,7 @@ class Standbys:
             factory: Opens stores.
             wanted: All tasks to keep a copy of.
             handed_over: Open stores of some of them, which hold nothing but what is committed.
-            cache_bytes: Memory for the write caches of each, once it runs.
+            cache_bytes: Memory for rows that the stores of each keep for reading, once it runs.
         """
         self._factory, self._wanted, self._cache_bytes = factory, wanted, cache_bytes
         for task_id, stores in handed_over.items():

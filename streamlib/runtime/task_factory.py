@@ -20,6 +20,7 @@ from streamlib.runtime.record_queue import RecordQueue
 from streamlib.runtime.task import Task, TaskContext
 from streamlib.runtime.task_stores import TaskStores, open_engine
 from streamlib.state.base import ChangelogWriter, PendingLog, StateStore, TaskEngine
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.custom import CustomEngine, CustomStateStore, FlushedAtCommit
 from streamlib.state.directory import StateDirectory
 from streamlib.state.spec import StoreSpec
@@ -31,7 +32,7 @@ from streamlib.topology.topology import Subtopology, Topology
 USER_CODE = (ProcessorNode, TableTransformValues)
 """Node types that write stores row by row."""
 
-READ_CACHE_SHARE = 4  # a store's clean rows get a quarter of what its write cache may hold, on top of it
+READ_CACHE_SHARE = 4  # a store's clean rows get a quarter of an even part of what write caches may hold, on top of it
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class TaskFactory:
         global_stores: Stores that every task may read.
         clock: For operators.
         errors: What happens to records that fail.
+        caches: Memory that the write caches of all tasks share; of 0 bytes if there are none.
         future_times: What to do about records of the future; None: they are like others.
         ordered: Whether each row goes all the way down before the next one; see `lowering.lower`.
     """
@@ -63,6 +65,7 @@ class TaskFactory:
     global_stores: Mapping[str, StateStore]
     clock: Clock
     errors: RecordErrors
+    caches: CacheMemory
     future_times: FutureTimes | None = None
     ordered: bool = False
 
@@ -77,7 +80,7 @@ class TaskFactory:
 
         Args:
             task_id: Which task.
-            cache_bytes: Memory for its write caches.
+            cache_bytes: Memory for rows that its stores keep for reading; see `READ_CACHE_SHARE`.
             assigned: What it reads; None for its partition of all topics.
             stores: Its stores, if they are open.
 
@@ -98,7 +101,7 @@ class TaskFactory:
             subtopology,
             {**self.global_stores, **stores.stores},
             context,
-            cache_bytes=cache_bytes,
+            caches=self.caches if self.caches.total_bytes else None,
             ordered=self.ordered,
         )
         sources = {
@@ -141,7 +144,7 @@ class TaskFactory:
 
         Args:
             task_id: Which task.
-            cache_bytes: Memory for its write caches.
+            cache_bytes: Memory for rows that its stores keep for reading; see `READ_CACHE_SHARE`.
 
         Raises:
             StateStoreError: A store cannot be opened (a corrupt one is set aside and starts empty).
@@ -177,7 +180,7 @@ class TaskFactory:
                 if spec.source_topic is None:  # else whoever fills the topic logs
                     writer = ChangelogTopicWriter(self.producer, changelogs[spec.name])
                     if spec.name in for_users:
-                        caching = cache_bytes > 0 and spec.caching and spec.name not in tables
+                        caching = self.caches.total_bytes > 0 and spec.caching and spec.name not in tables
                         writer = BufferedChangelog(writer, caching=caching)
                         logs.append(writer)
             if spec.kind == "custom":

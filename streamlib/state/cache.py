@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from streamlib.record import ChangeBatch, Headers
 from streamlib.serdes.base import Serde, any_none
 from streamlib.state.base import TimestampedStore
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.key_value import KeyValueTimestampedStore
 from streamlib.state.rows import MISSING
 
@@ -50,7 +51,7 @@ class WriteCache(Generic[V]):
     Args:
         store: What lies below.
         serde: The store's value serde; tells whether values are immutable, and measures them.
-        max_bytes: When the dirty entries are estimated to take more, `is_full`.
+        memory: A share of it is this cache's: when the dirty entries are estimated to take more, `is_full`.
         send_old: Whether `flush` gives the values before the update.
 
     Attributes:
@@ -58,29 +59,37 @@ class WriteCache(Generic[V]):
         turn: Number of the last update.
         flushed_turn: Number of the last update that was flushed.
         flushed_turns: The numbers of the updates that the last flush gave.
-        max_entries: How many dirty entries fit, and how many clean ones beside them; estimated anew at each flush.
 
     Source: Kafka's ``CachingKeyValueStore``, ``CachingWindowStore``, ``NamedCache``.
     """
 
-    def __init__(self, store: TimestampedStore[V], serde: Serde[V], *, max_bytes: int, send_old: bool = False) -> None:
+    def __init__(
+        self, store: TimestampedStore[V], serde: Serde[V], *, memory: CacheMemory, send_old: bool = False
+    ) -> None:
         self.dirty: list[Entry] = []
         self.turn = 0
         self.flushed_turn = 0
         self.flushed_turns: list[int] = []
         self._sorted_turn = 0
-        self.max_entries = max_bytes // _ASSUMED_ENTRY_BYTES
         self._entries: dict[bytes, Entry] = {}
         self._stored: dict[bytes, V | None] = {}  # what the store has of dirty rows, as far as it is known
         keeps_all = isinstance(store, KeyValueTimestampedStore) and store.keeps_all
         self._knows_stored = send_old and serde.immutable and keeps_all
         self._store = store
         self._serde = serde
-        self._max_bytes = max_bytes
         self._send_old = send_old
+        self._share = memory.share()
+        self._entry_bytes = _ASSUMED_ENTRY_BYTES
+        self._useful = self._knows_stored  # clean entries: somebody reads them
+        self._trimmed = False  # whether clean entries had no room since the last flush
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def max_entries(self) -> int:
+        """How many dirty entries fit, and how many clean ones beside them; their size is estimated at each flush."""
+        return self._share.granted_bytes // self._entry_bytes
 
     def get(self, key: bytes) -> tuple[V, int] | None:
         """Value and timestamp of a row: the dirty one, else the store's."""
@@ -115,6 +124,7 @@ class WriteCache(Generic[V]):
         headers: Iterable[Headers] | None = None,
     ) -> None:
         """Update rows in order, whatever is there: the store is not asked."""
+        self._make_room()
         entries, dirty, turn, flushed_turn = self._entries, self.dirty, self.turn, self.flushed_turn
         known = self._stored if self._knows_stored else None
         rows: Iterable[tuple[bytes, V | None, int, Any, Headers | None]] = zip(
@@ -141,10 +151,8 @@ class WriteCache(Generic[V]):
 
     def entries_of(self, keys: list[bytes]) -> list[Entry]:
         """The entry of each key; rows that are not cached are loaded by one read of the store."""
-        if len(self._entries) - len(self.dirty) > self.max_entries:
-            # The latest updates stay: what they lead to comes back soon, to be joined with them, say.
-            oldest = min(self.flushed_turn, max(0, self.turn - self.max_entries // 2))
-            self._entries = {key: entry for key, entry in self._entries.items() if entry[TURN] > oldest}
+        self._useful = self._serde.immutable
+        self._make_room()
         entries = self._entries
         found: list[Any] = list(map(entries.get, keys))
         if not all(found):
@@ -162,7 +170,7 @@ class WriteCache(Generic[V]):
             entry[VALUE], entry[TIMESTAMP] = (None, 0) if row is None else row
 
     def is_full(self) -> bool:
-        """Whether the dirty entries are estimated to take more than ``max_bytes``: then flush. Ask once per batch."""
+        """Whether the dirty entries are estimated to take more than the share: then flush. Ask once per batch."""
         return len(self.dirty) > self.max_entries
 
     def flush(self, limit: int | None = None) -> ChangeBatch | None:
@@ -206,18 +214,20 @@ class WriteCache(Generic[V]):
         self._stored.clear()
 
     def _take(self, limit: int | None) -> list[Entry]:
-        """The entries to flush, clean from now on; immutable values stay, since they are what the store will have."""
+        """The entries to flush, clean from now on; immutable ones that are read stay: the store will have the same."""
         dirty = self.dirty
         if self._sorted_turn != self.turn:  # else the rest of a flush in parts is in order already
             dirty.sort(key=_turn_of)
             self._sorted_turn = self.turn
+            self._ask_for_memory()
+            self._trimmed = False
         if limit is None or limit >= len(dirty):
             part, self.dirty = dirty, []
         else:
             part, self.dirty = dirty[:limit], dirty[limit:]
         if part:
             self.flushed_turn = part[-1][TURN]
-        if not self._serde.immutable:
+        if not self._useful:
             forget = self._entries.pop
             for entry in part:
                 forget(entry[STORE_KEY])
@@ -237,6 +247,23 @@ class WriteCache(Generic[V]):
                 olds[row] = None if found is None else found[0]
         return olds
 
+    def _make_room(self) -> None:
+        """Forget clean entries when there are too many.
+
+        The latest updates stay: what they lead to comes back soon, to be joined with them, say.
+        """
+        fit = self.max_entries
+        if len(self._entries) - len(self.dirty) <= fit:
+            return
+        self._trimmed = True
+        self._ask_for_memory()
+        oldest = min(self.flushed_turn, max(0, self.turn - fit // 2))
+        self._entries = {key: entry for key, entry in self._entries.items() if entry[TURN] > oldest}
+
+    def _ask_for_memory(self) -> None:
+        needed = max(len(self.dirty), len(self._entries) - len(self.dirty))
+        self._share.want(needed * self._entry_bytes, short=self._trimmed or self.is_full())
+
     def _measure(self, flushed: list[Entry]) -> None:
         """Estimate the size of an entry from a few of them."""
         sample = flushed[:_SAMPLED_ENTRIES]
@@ -247,4 +274,4 @@ class WriteCache(Generic[V]):
                 size_bytes += len(self._serde.serialize(value))
             if headers:
                 size_bytes += sum(len(name) + len(content or b"") for name, content in headers)
-        self.max_entries = self._max_bytes * len(sample) // size_bytes
+        self._entry_bytes = size_bytes // len(sample)

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from streamlib.record import ChangeBatch, Headers, TopicPartition, Windowed
 from streamlib.serdes.base import Serde
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.session import SessionStore
 from streamlib.state.session_keys import session_store_key, split_session_store_key
 
@@ -119,22 +120,22 @@ class SessionCache(Generic[V]):
     Args:
         store: What lies below.
         serde: The store's value serde; tells whether values are immutable.
-        max_bytes: When the dirty sessions are estimated to take more, `is_full`.
+        memory: A share of it is this cache's: when the dirty sessions are estimated to take more, `is_full`.
         send_old: Whether `flush` gives the values before the update.
 
     Attributes:
         dirty: Sessions updated since the last flush, each once.
         flushed_origins: For each change of the last flush where its last update came from.
-        max_entries: How many dirty sessions fit, and how many clean ones beside them; estimated anew at each flush.
 
     Source: Kafka's ``CachingSessionStore``, ``NamedCache``.
     """
 
-    def __init__(self, store: SessionStore[V], serde: Serde[V], *, max_bytes: int, send_old: bool = False) -> None:
+    def __init__(self, store: SessionStore[V], serde: Serde[V], *, memory: CacheMemory, send_old: bool = False) -> None:
         self.dirty: list[Session] = []
         self.flushed_origins: list[tuple[TopicPartition | None, int | None]] = []
-        self.max_entries = max_bytes // _ASSUMED_SESSION_BYTES
-        self._max_bytes = max_bytes
+        self._share = memory.share()
+        self._session_bytes = _ASSUMED_SESSION_BYTES
+        self._trimmed = False  # whether clean sessions had no room since the last flush
         self._store = store
         self._immutable = serde.immutable
         self._send_old = send_old
@@ -143,12 +144,18 @@ class SessionCache(Generic[V]):
         self._flushed_turn = 0
         self._added = 0  # sessions taken into the cache since it was trimmed, at least as many as are there
 
+    @property
+    def max_entries(self) -> int:
+        """How many dirty sessions fit, and how many clean ones beside them; their size is estimated at each flush."""
+        return self._share.granted_bytes // self._session_bytes
+
     def sessions_of(self, keys: Sequence[bytes]) -> dict[bytes, list[Session]]:
         """The sessions of (at least) each of these plain keys in the order of time, removed ones included.
 
         See `is_there`.
         """
         if self._added > self.max_entries + len(self.dirty):
+            self._trimmed = True
             self._trim()
         self._added += load(self._sessions, self._store, keys)
         return self._sessions
@@ -242,7 +249,7 @@ class SessionCache(Generic[V]):
                 yield key, self.value_of(session), session.end
 
     def is_full(self) -> bool:
-        """Whether the dirty sessions are estimated to take more than ``max_bytes``: then flush. Ask once per batch."""
+        """Whether the dirty sessions are estimated to take more than the share: then flush. Ask once per batch."""
         return len(self.dirty) > self.max_entries
 
     def flush(self, limit: int | None = None) -> ChangeBatch | None:
@@ -255,6 +262,8 @@ class SessionCache(Generic[V]):
         Args:
             limit: Flush the first so many sessions only; None for all.
         """
+        self._ask_for_memory()
+        self._trimmed = False
         part = self._take(limit)
         keys = [session_store_key(session.key, session.start, session.end) for session in part]
         asked = [
@@ -329,8 +338,12 @@ class SessionCache(Generic[V]):
         self._sessions = {session.key: self._sessions[session.key] for session in self.dirty}
         self._added = sum(len(sessions) + 1 for sessions in self._sessions.values())
 
+    def _ask_for_memory(self) -> None:
+        needed = max(len(self.dirty), self._added - len(self.dirty))
+        self._share.want(needed * self._session_bytes, short=self._trimmed or self.is_full())
+
     def _measure(self, keys: list[bytes], rows: list[bytes | None]) -> None:
         """Estimate the size of a session from a few of them."""
         sample = list(zip(keys, rows, strict=True))[:_SAMPLED_SESSIONS]
         size_bytes = sum(_ENTRY_OVERHEAD_BYTES + len(key) + len(row or b"") for key, row in sample)
-        self.max_entries = self._max_bytes * len(sample) // size_bytes
+        self._session_bytes = size_bytes // len(sample)

@@ -34,6 +34,7 @@ from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_state import TaskState
 from streamlib.serdes.base import Serde
 from streamlib.state.base import StateStore
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.directory import StateDirectory
 from streamlib.state.key_value_facade import KeyValueStore, TimestampedKeyValueStore
 from streamlib.state.memory import MemoryEngine
@@ -127,6 +128,7 @@ class TopologyTestDriver:
             self._global_stores,
             self.clock,
             RecordErrors(self.config, self.topology.nodes, collector, self.metrics, self.clock),
+            CacheMemory(self.config.statestore_cache_max_bytes),
             ordered=batch_rows == 1,
         )
         self._inputs = {

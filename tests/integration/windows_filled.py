@@ -20,6 +20,7 @@ from streamlib.runtime.record_errors import RecordErrors
 from streamlib.runtime.task import Task
 from streamlib.runtime.task_factory import TaskFactory
 from streamlib.runtime.task_state import TaskState
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.directory import StateDirectory
 from streamlib.state.rocksdb import RocksMemory
 
@@ -70,7 +71,8 @@ def started(config: StreamsConfig, directory: StateDirectory) -> Task:
     collector = RecordCollector(Nowhere(), counts, lambda topic: topic, metrics)
     clock = SystemClock()
     errors = RecordErrors(config, topology.nodes, collector, metrics, clock)
-    factory = TaskFactory(topology, config, counts, directory, collector, Nowhere(), metrics, {}, clock, errors)
+    caches = CacheMemory(config.statestore_cache_max_bytes)
+    factory = TaskFactory(topology, config, counts, directory, collector, Nowhere(), metrics, {}, clock, errors, caches)
     task = factory.create(TaskId(0, 0), config.statestore_cache_max_bytes)
     task.transition(TaskState.RESTORING)
     task.start({INPUT: Position(0)})

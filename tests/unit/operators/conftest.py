@@ -17,6 +17,7 @@ from streamlib.record import ChangeBatch, Headers, RecordBatch, TopicPartition
 from streamlib.runtime.lowering import GETTERS
 from streamlib.serdes import JSON, STRING
 from streamlib.state.cache import WriteCache
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.spec import StoreSpec
 from streamlib.state.stores import open_store
@@ -97,6 +98,7 @@ class Site:
         """The operator of a node whose stores are described by ``spec`` and ``specs``; they share a changelog."""
         self.tables: dict[str, TableRows] = {}
         self.stores: dict[str, Any] = {}
+        memory = CacheMemory(cache_bytes) if cache_bytes else None
         described = {each.name: each for each in [*([] if spec is None else [spec]), *specs]}
         for each in described.values():
             self.stores[each.name] = store = open_store(each, MemoryEngine(), self.changelog)
@@ -104,11 +106,11 @@ class Site:
                 continue
             send_old = getattr(node, "send_old", False)
             if each.kind == "session":
-                self.tables[each.name] = session_rows(each, store, cache_bytes=cache_bytes, send_old=send_old)
+                self.tables[each.name] = session_rows(each, store, memory=memory, send_old=send_old)
                 continue
             cache: WriteCache[Any] | None = None
-            if cache_bytes:
-                cache = WriteCache(store, each.value_serde, max_bytes=cache_bytes, send_old=send_old)
+            if memory is not None:
+                cache = WriteCache(store, each.value_serde, memory=memory, send_old=send_old)
             self.tables[each.name] = TableRows(each, store, cache)
         topology = Topology("test", {each.name: each for each in [*others, node]}, described, ())
         return builder(node, Wiring(topology, self, self.tables, self.stores, self.out.append, GETTERS))

@@ -12,6 +12,7 @@ from streamlib.metrics import Metrics
 from streamlib.record import Change, RecordBatch
 from streamlib.runtime.lowering import BUILDERS, OWNERS, Pipeline, lower
 from streamlib.serdes import INT64, JSON, STRING
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.spec import StoreSpec
 from streamlib.state.stores import open_store
@@ -95,7 +96,8 @@ def plan(
 def lowered(topology: Topology, context: Context, cache_bytes: int = 0) -> tuple[Pipeline, dict[str, Any]]:
     engine = MemoryEngine()
     stores = {name: open_store(spec, engine) for name, spec in topology.stores.items()}
-    return lower(topology, topology.subtopologies[0], stores, context, cache_bytes=cache_bytes), stores
+    caches = CacheMemory(cache_bytes) if cache_bytes else None
+    return lower(topology, topology.subtopologies[0], stores, context, caches=caches), stores
 
 
 def batch(*rows: tuple[Any, Any, int]) -> RecordBatch:

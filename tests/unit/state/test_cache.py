@@ -9,6 +9,7 @@ from streamlib.serdes.base import Serde
 from streamlib.serdes.primitives import INT64
 from streamlib.state.base import Engine
 from streamlib.state.cache import WriteCache
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.key_value import KeyValueTimestampedStore
 from streamlib.state.lru import LruKeyValueStore
 from streamlib.state.memory import MemoryEngine
@@ -25,12 +26,12 @@ def counts(engine: Engine, changelog) -> KeyValueTimestampedStore[int]:
 
 @pytest.fixture
 def cache(counts: KeyValueTimestampedStore[int]) -> WriteCache[int]:
-    return WriteCache(counts, INT64, max_bytes=100_000)
+    return WriteCache(counts, INT64, memory=CacheMemory(100_000))
 
 
 @pytest.fixture
 def old_sending_cache(counts: KeyValueTimestampedStore[int]) -> WriteCache[int]:
-    return WriteCache(counts, INT64, max_bytes=100_000, send_old=True)
+    return WriteCache(counts, INT64, memory=CacheMemory(100_000), send_old=True)
 
 
 def rows(changes: Any) -> list[tuple[Any, ...]]:
@@ -83,7 +84,7 @@ def test_old_values_are_those_of_the_store_when_they_are_sent(
 def test_nothing_is_written_or_sent_when_a_missing_row_is_deleted(
     counts: KeyValueTimestampedStore[int], changelog, send_old: bool
 ) -> None:
-    cache = WriteCache(counts, INT64, max_bytes=1000, send_old=send_old)
+    cache = WriteCache(counts, INT64, memory=CacheMemory(1000), send_old=send_old)
     cache.put(b"a", 1, 10, "a")
     cache.put(b"a", None, 11, "a")
     assert cache.flush() is None
@@ -150,7 +151,7 @@ class CountedStore(KeyValueTimestampedStore[Any]):
 def test_store_is_asked_once_per_key_when_a_batch_is_prefetched() -> None:
     store = CountedStore("counts", INT64, MemoryEngine())
     store.put_many([b"a"], [1], [10])
-    cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=100_000)
+    cache: WriteCache[int] = WriteCache(store, INT64, memory=CacheMemory(100_000))
     cache.put(b"dirty", 1, 1, "dirty")
     cache.entries_of([b"a", b"b", b"a", b"dirty", b"b"])
     assert store.reads == 2
@@ -163,12 +164,27 @@ def test_store_is_asked_once_per_key_when_a_batch_is_prefetched() -> None:
     assert store.reads == 2
 
 
-def test_loaded_rows_are_let_go_when_they_are_too_many() -> None:
+def test_rows_that_nobody_reads_do_not_stay() -> None:
+    cache: WriteCache[int] = WriteCache(
+        CountedStore("counts", INT64, MemoryEngine()), INT64, memory=CacheMemory(60_000)
+    )
+    cache.put_many([b"a", b"b"], [1, 2], [1, 2], [b"a", b"b"])
+    cache.flush()
+    assert len(cache) == 0
+    cache.entries_of([b"a"])
+    cache.put_many([b"a", b"b"], [1, 2], [1, 2], [b"a", b"b"])
+    cache.flush()
+    assert len(cache) == 2
+
+
+@pytest.mark.parametrize("read_first", [True, False])
+def test_clean_rows_are_let_go_when_they_are_too_many(*, read_first: bool) -> None:
     store = CountedStore("counts", INT64, MemoryEngine())
-    cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=60_000)
+    cache: WriteCache[int] = WriteCache(store, INT64, memory=CacheMemory(60_000))
     for first in range(0, 10_000, 50):
         keys = [number.to_bytes(4, "big") for number in range(first, first + 50)]
-        cache.entries_of(keys)
+        if read_first:
+            cache.entries_of(keys)
         for key in keys:
             cache.put(key, 1, 1, key)
         cache.flush()
@@ -177,8 +193,9 @@ def test_loaded_rows_are_let_go_when_they_are_too_many() -> None:
 
 def test_the_latest_updates_stay_when_loaded_rows_are_too_many() -> None:
     store = CountedStore("counts", INT64, MemoryEngine())
-    cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=60_000)  # about 100 entries
+    cache: WriteCache[int] = WriteCache(store, INT64, memory=CacheMemory(60_000))  # about 100 entries
     updated = [b"new%d" % number for number in range(80)]
+    cache.entries_of(updated)
     for key in updated:
         cache.put(key, 1, 1, key)
     cache.flush()
@@ -193,7 +210,7 @@ def test_the_latest_updates_stay_when_loaded_rows_are_too_many() -> None:
 def test_the_store_is_not_asked_for_old_values_when_the_cache_has_had_them() -> None:
     store = CountedStore("counts", INT64, MemoryEngine())
     store.put_many([b"a", b"b"], [1, 2], [10, 10])
-    cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=100_000, send_old=True)
+    cache: WriteCache[int] = WriteCache(store, INT64, memory=CacheMemory(100_000), send_old=True)
     cache.entries_of([b"a", b"none"])
     for key in (b"a", b"b", b"none", b"a"):
         cache.put(key, 5, 20, key)
@@ -209,7 +226,7 @@ def test_the_store_is_not_asked_for_old_values_when_the_cache_has_had_them() -> 
 
 def test_old_values_are_those_the_store_has_when_it_forgets_by_itself() -> None:
     store = LruKeyValueStore("counts", INT64, MemoryEngine(), None, max_entries=1)
-    cache: WriteCache[int] = WriteCache(store, INT64, max_bytes=100_000, send_old=True)
+    cache: WriteCache[int] = WriteCache(store, INT64, memory=CacheMemory(100_000), send_old=True)
     cache.put_many([b"a", b"b"], [1, 2], [10, 10], ["a", "b"])
     cache.flush()
     cache.put(b"a", 3, 20, "a")
@@ -218,7 +235,7 @@ def test_old_values_are_those_the_store_has_when_it_forgets_by_itself() -> None:
 
 def test_dirty_values_may_be_changed_in_place_but_flushed_ones_are_read_anew(engine: Engine) -> None:
     store = KeyValueTimestampedStore("lists", LISTS, engine)
-    cache = WriteCache(store, LISTS, max_bytes=100_000, send_old=True)
+    cache = WriteCache(store, LISTS, memory=CacheMemory(100_000), send_old=True)
     value = [1]
     cache.put(b"a", value, 1, "a")
     row = cache.get(b"a")
@@ -243,7 +260,7 @@ def test_dirty_values_may_be_changed_in_place_but_flushed_ones_are_read_anew(eng
 
 
 def test_loaded_row_is_not_shown_when_the_store_has_a_newer_one(engine: Engine) -> None:
-    cache = WriteCache(KeyValueTimestampedStore("lists", LISTS, engine), LISTS, max_bytes=100_000)
+    cache = WriteCache(KeyValueTimestampedStore("lists", LISTS, engine), LISTS, memory=CacheMemory(100_000))
     cache.entries_of([b"a", b"b"])
     cache.put(b"a", [1], 1, "a")
     cache.flush()
@@ -252,7 +269,7 @@ def test_loaded_row_is_not_shown_when_the_store_has_a_newer_one(engine: Engine) 
 
 
 def test_cache_is_full_when_its_entries_outgrow_its_bytes(counts: KeyValueTimestampedStore[int]) -> None:
-    cache = WriteCache(counts, INT64, max_bytes=40_000)
+    cache = WriteCache(counts, INT64, memory=CacheMemory(40_000))
     entries = 0
     for _ in range(3):
         assert not cache.is_full()
@@ -267,14 +284,14 @@ def test_cache_is_full_when_its_entries_outgrow_its_bytes(counts: KeyValueTimest
 def test_entries_count_with_their_values_and_headers_when_they_are_large(engine: Engine) -> None:
     store = KeyValueTimestampedStore("lists", LISTS, engine)
     for value, headers in (([1] * 10_000, None), ([1], [("h", bytes(10_000))])):
-        cache = WriteCache(store, LISTS, max_bytes=1_000_000)
+        cache = WriteCache(store, LISTS, memory=CacheMemory(1_000_000))
         cache.put(b"a", value, 0, "a", headers)
         cache.flush()
         assert 80 < cache.max_entries < 100
 
 
 def test_every_entry_fills_the_cache_when_it_has_no_bytes(counts: KeyValueTimestampedStore[int]) -> None:
-    cache = WriteCache(counts, INT64, max_bytes=0)
+    cache = WriteCache(counts, INT64, memory=CacheMemory(0))
     assert not cache.is_full()
     cache.put(b"a", 1, 1, "a")
     assert cache.is_full()
@@ -300,7 +317,7 @@ def test_rows_are_those_of_the_store_when_the_work_was_discarded(
 
 def test_expired_windows_are_forwarded_though_the_store_ignores_them(engine: Engine, changelog) -> None:
     store = WindowTimestampedStore("w", INT64, engine, changelog, retention_ms=60_000)
-    cache = WriteCache(store, INT64, max_bytes=10_000, send_old=True)
+    cache = WriteCache(store, INT64, memory=CacheMemory(10_000), send_old=True)
     early, late = window_store_key(b"k", 0), window_store_key(b"k", 500_000)
     cache.put(late, 1, 500_000, "late")
     cache.put(early, 2, 0, "early")
@@ -310,7 +327,7 @@ def test_expired_windows_are_forwarded_though_the_store_ignores_them(engine: Eng
 
 
 def test_error_tells_the_value_when_it_cannot_be_serialized(counts: KeyValueTimestampedStore[Any]) -> None:
-    cache = WriteCache(counts, INT64, max_bytes=100_000)
+    cache = WriteCache(counts, INT64, memory=CacheMemory(100_000))
     cache.put(b"good", 1, 0, "good")
     cache.put(b"bad", "text", 0, "bad")
     with pytest.raises(SerdeError, match="key b'bad', a str"):
@@ -328,7 +345,7 @@ def test_cached_and_uncached_end_alike_whatever_is_put(
 ) -> None:
     serde: Serde[Any] = LISTS if mutable else INT64
     store = KeyValueTimestampedStore("s", serde, MemoryEngine())
-    cache = WriteCache(store, serde, max_bytes=2000, send_old=send_old)
+    cache = WriteCache(store, serde, memory=CacheMemory(2000), send_old=send_old)
     model: dict[bytes, Any] = {}
     seen: dict[bytes, Any] = {}  # what downstream has been told
     for timestamp, (key, number, prefetching, flushing) in enumerate(steps):

@@ -5,6 +5,7 @@ import pytest
 from streamlib.record import Windowed
 from streamlib.serdes import JSON
 from streamlib.serdes.primitives import INT64
+from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.memory import MemoryEngine
 from streamlib.state.session import SessionStore
 from streamlib.state.session_cache import Session, SessionCache
@@ -19,7 +20,9 @@ class Site:
     def __init__(self, changelog: Any, serde: Any = INT64, *, send_old: bool = False, max_bytes: int = 1 << 20) -> None:
         self.changelog = changelog
         self.store: SessionStore[Any] = SessionStore("s", serde, MemoryEngine(), changelog, retention_ms=100)
-        self.cache: SessionCache[Any] = SessionCache(self.store, serde, max_bytes=max_bytes, send_old=send_old)
+        self.cache: SessionCache[Any] = SessionCache(
+            self.store, serde, memory=CacheMemory(max_bytes), send_old=send_old
+        )
 
     def put(self, start: int, end: int, value: Any, *, gone: Any = (), timestamp: int = 0, key: bytes = KEY) -> None:
         sessions = self.cache.sessions_of([key])[key]
