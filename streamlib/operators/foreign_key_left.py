@@ -18,9 +18,9 @@ from typing import Any
 from streamlib.errors import SerdeError
 from streamlib.operators.base import Forward, OperatorContext
 from streamlib.operators.getters import TableGetter
-from streamlib.operators.murmur3 import hash128_many
 from streamlib.operators.selection import picked, with_keys, with_values
 from streamlib.operators.table_rows import Row
+from streamlib.operators.value_hashes import ValueHashes
 from streamlib.operators.wiring import Wiring
 from streamlib.record import ChangeBatch, RecordBatch
 from streamlib.serdes.base import AnySerde
@@ -48,12 +48,14 @@ class SubscriptionSendOperator:
 
     Args:
         node: What to do.
+        hashes: Of left values.
         context: Errors, counters, and the partition that answers are sent to.
         forward: Where subscriptions go.
     """
 
-    def __init__(self, node: SubscriptionSend, context: OperatorContext, forward: Forward) -> None:
+    def __init__(self, node: SubscriptionSend, hashes: ValueHashes, context: OperatorContext, forward: Forward) -> None:
         self._node = node
+        self._hashes = hashes
         self._context = context
         self._forward = forward
 
@@ -65,7 +67,7 @@ class SubscriptionSendOperator:
         if not taken:
             return
         values = [batch.values[row] for row in taken]
-        hashes = hash128_many(serialized(node.value_serde, values, node.name, "value of the left table"))
+        hashes = self._hashes.computed(values)
         left_keys = [batch.keys[row] for row in taken]
         primary_keys: list[Any] = serialized(node.key_serde, left_keys, node.name, "key of the left table")
         what = "foreign key"
@@ -150,6 +152,7 @@ class ResponseJoinOperator:
     Args:
         node: What to do.
         getter: Reads the left table.
+        hashes: Of left values.
         again: Asks for rows whose answer may have been lost; None where nobody does, or every row is answered.
         context: Errors and counters.
         forward: Where results go, None for rows without a match.
@@ -159,12 +162,14 @@ class ResponseJoinOperator:
         self,
         node: ResponseJoin,
         getter: TableGetter,
+        hashes: ValueHashes,
         again: "AgainOperator | None",
         context: OperatorContext,
         forward: Forward,
     ) -> None:
         self._node = node
         self._getter = getter
+        self._hashes = hashes
         self._again = again
         self._context = context
         self._forward = forward
@@ -176,7 +181,7 @@ class ResponseJoinOperator:
         batch = with_values(with_keys(batch, node.name, metrics), node.name, metrics)
         taken, currents = self._left_rows(batch)
         values = [None if current is None else current[0] for current in currents]
-        hashes = hash128_many(serialized(node.value_serde, values, node.name, "value of the left table"))
+        hashes = self._hashes.of(values)
         rows: list[int] = []
         results: list[Any] = []
         late: list[int] = []
@@ -302,7 +307,7 @@ def _fits(serde: AnySerde, value: Any) -> bool:
 
 def subscription_send(node: SubscriptionSend, wiring: Wiring) -> SubscriptionSendOperator:
     """The operator that sends subscriptions."""
-    return SubscriptionSendOperator(node, wiring.context, wiring.forward)
+    return SubscriptionSendOperator(node, _hashes(node.name, node, wiring), wiring.context, wiring.forward)
 
 
 def response_join(node: ResponseJoin, wiring: Wiring) -> ResponseJoinOperator:
@@ -313,4 +318,15 @@ def response_join(node: ResponseJoin, wiring: Wiring) -> ResponseJoinOperator:
         assert isinstance(send, SubscriptionSend)
         assert isinstance(sink, Sink)
         again = AgainOperator(send, sink, wiring.context)
-    return ResponseJoinOperator(node, wiring.getter(node.table), again, wiring.context, wiring.forward)
+    hashes = _hashes(node.send, node, wiring)
+    return ResponseJoinOperator(node, wiring.getter(node.table), hashes, again, wiring.context, wiring.forward)
+
+
+def _hashes(send: str, node: SubscriptionSend | ResponseJoin, wiring: Wiring) -> ValueHashes:
+    """The hashes that a join's two operators share."""
+    serde = node.value_serde
+
+    def serialize(values: list[Any]) -> list[bytes | None]:
+        return serialized(serde, values, send, "value of the left table")
+
+    return wiring.value_hashes.setdefault(send, ValueHashes(serialize, immutable=serde.immutable))

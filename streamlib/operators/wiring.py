@@ -9,6 +9,7 @@ from streamlib.operators.cached_origins import CachedOrigins, wants_origins
 from streamlib.operators.getters import StoredGetter, TableGetter
 from streamlib.operators.materialized import Materialized, Outgoing
 from streamlib.operators.table_rows import TableRows
+from streamlib.operators.value_hashes import ValueHashes
 from streamlib.state.base import StateStore
 from streamlib.topology.nodes import Node
 from streamlib.topology.topology import Topology
@@ -37,6 +38,7 @@ class Wiring:
         getters: How to read a table that has no store, by the type of its node.
         forward_to: Makes what takes output to the child of that name alone.
         beside: What has a beginning and an end like an operator, but takes no rows: builders add to it.
+        value_hashes: Of foreign-key joins, by the name of the node that subscribes.
     """
 
     topology: Topology
@@ -47,6 +49,7 @@ class Wiring:
     getters: Mapping[type[Node], Callable[[Any, "Wiring"], TableGetter]]
     forward_to: Callable[[str], Forward] = no_child
     beside: list[Any] = field(default_factory=list)
+    value_hashes: dict[str, ValueHashes] = field(default_factory=dict)
 
     def materialized(self, store: str, *, send_old: bool, outgoing: Outgoing | None = None) -> Materialized:
         """The table that an operator owns.

@@ -45,6 +45,7 @@ from streamlib.operators.table import table_group_by, table_step, table_step_get
 from streamlib.operators.table_rows import TableRows
 from streamlib.operators.table_source import table_source
 from streamlib.operators.transform_values import transform_values, transformed_getter
+from streamlib.operators.value_hashes import ValueHashes
 from streamlib.operators.window_aggregate import window_aggregate
 from streamlib.operators.wiring import Wiring
 from streamlib.state.base import StateStore, TimestampedStore
@@ -247,6 +248,7 @@ def lower(
     order = _topological(topology, subtopology)
     operators: dict[str, Operator] = {}
     beside: list[Any] = []
+    value_hashes: dict[str, ValueHashes] = {}
     in_order = {
         name: ordered or needs_record_order(topology, name)
         for name in subtopology.nodes
@@ -287,7 +289,7 @@ def lower(
             )
         elif type(node) in BUILDERS:
             forwards = below(node.name), GETTERS, partial(below_child, node.name)
-            wiring = Wiring(topology, context, tables, stores, *forwards, beside=beside)
+            wiring = Wiring(topology, context, tables, stores, *forwards, beside=beside, value_hashes=value_hashes)
             operators[node.name] = _expiring(node, BUILDERS[type(node)](node, wiring), wiring)
     sides = None if any(in_order.values()) else joined_in_turns(topology, list(sources))
     return Pipeline(
