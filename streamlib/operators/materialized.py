@@ -16,6 +16,7 @@ from streamlib.operators.cached_origins import forward_from
 from streamlib.operators.selection import picked, rows_of
 from streamlib.operators.table_rows import TableRows
 from streamlib.record import ChangeBatch, RecordBatch
+from streamlib.serdes.base import any_none
 from streamlib.state.versioned import VersionedStore
 
 Outgoing = Callable[[list[bytes], list[Any]], list[Any]]
@@ -56,8 +57,9 @@ class Materialized:
 
     def _replace(self, raws: list[bytes], batch: RecordBatch, *, unless_absent: bool) -> None:
         cache = self.rows.cache
-        olds = self._olds(raws, batch) if unless_absent or (self.send_old and cache is None) else None
-        if unless_absent and olds is not None:
+        may_be_absent = unless_absent and any_none(batch.values)
+        olds = self._olds(raws, batch) if may_be_absent or (self.send_old and cache is None) else None
+        if may_be_absent and olds is not None:
             keep = [value is not None or old is not None for value, old in zip(batch.values, olds, strict=True)]
             if not all(keep):
                 raws = [raw for raw, kept in zip(raws, keep, strict=True) if kept]
