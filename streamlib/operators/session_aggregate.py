@@ -14,6 +14,7 @@ Source: KStreamSessionWindowAggregate. Next: `session_updates`, without a cache;
 
 from collections.abc import Callable
 from enum import Enum, auto
+from itertools import repeat
 from typing import Any
 
 from streamlib.operators.base import Forward, OperatorContext
@@ -104,7 +105,8 @@ class SessionAggregateOperator:
             return 0
         changes = cache.flush(rows_max)
         if changes is not None and self._rows.wants_origins:
-            forward_from(cache.flushed_origins, changes, self._context, self._forward)
+            origins = [(session.tp, session.offset) for session in cache.flushed]
+            forward_from(origins, changes, self._context, self._forward)
         elif changes is not None:
             self._forward(changes)
         return len(cache.dirty)
@@ -120,14 +122,15 @@ class SessionAggregateOperator:
         plain: list[Any] = self._rows.spec.key_serde.serialize_many(batch.keys)
         sessions = self._book.sessions_of(plain)
         late, outcome, tp, time, gap_ms = 0, None, self._context.tp, self._time, self._node.windows.gap_ms
-        closes_after_ms = gap_ms + self._node.windows.grace_ms
-        for row, (raw, timestamp, value) in enumerate(zip(plain, batch.timestamps, batch.values, strict=True)):
-            if timestamp > time.stream_time:
-                time.stream_time = timestamp
-            record = _record(raw, batch, row)
-            record.tp = tp
+        closes_after_ms, stream_time = gap_ms + self._node.windows.grace_ms, self._time.stream_time
+        origins = zip(batch.headers or repeat(None), batch.offsets or repeat(None), strict=False)
+        columns = zip(plain, batch.keys, batch.timestamps, batch.values, origins, strict=False)
+        for row, (raw, name, timestamp, value, (headers, offset)) in enumerate(columns):
+            if timestamp > stream_time:
+                time.stream_time = stream_time = timestamp
+            record = Session(raw, timestamp, timestamp, None, None, name, headers, offset, tp)
             known = sessions[raw]
-            if (not known or known[-1].end < timestamp - gap_ms) and timestamp >= time.stream_time - closes_after_ms:
+            if (not known or known[-1].end < timestamp - gap_ms) and timestamp >= stream_time - closes_after_ms:
                 outcome = self._begin(record, value)
             else:
                 outcome = self._take(known, record, value)
@@ -241,13 +244,3 @@ def _results(node: SessionAggregate, rows: SessionRows) -> Results:
         return [Windowed(key, start, end) for key, (_, start, end) in zip(plain, parts, strict=True)]
 
     return Results(node.store, rows.sessions.find_ended, keys, node.send_old)
-
-
-def _record(raw: bytes, batch: RecordBatch, row: int) -> Session:
-    """A record as the session of its own point in time."""
-    timestamp = batch.timestamps[row]
-    session = Session(raw, timestamp, timestamp, None)
-    session.name, session.timestamp = batch.keys[row], timestamp
-    session.headers = None if batch.headers is None else batch.headers[row]
-    session.offset = None if batch.offsets is None else batch.offsets[row]
-    return session

@@ -187,25 +187,25 @@ class SessionStore(Generic[V]):
         )
         return ((key, self.decode(key, row), session_end(key)) for key, row in found)
 
-    def find_rows(self, keys: list[bytes]) -> list[list[tuple[int, int, bytes]]]:
-        """For each plain key all sessions as (start, end, serialized value), in the order of time."""
-        found: list[list[tuple[int, int, bytes]]] = [[] for _ in keys]
+    def find_rows(self, keys: list[bytes]) -> dict[bytes, list[tuple[int, int, bytes]]]:
+        """Of each plain key that has any, all sessions as (start, end, serialized value), in the order of time."""
+        found: dict[bytes, list[tuple[int, int, bytes]]] = {}
         live_from = self._segments.live_from
-        asked = self._live_keys.among(keys, live_from)
-        if not asked:
+        live = self._live_keys.among(keys, live_from)
+        if not live:
             return found
-        places = [place for place, key in enumerate(keys) if key in asked]
-        ranges = [(keys[place] + _FIRST_SUFFIX, keys[place] + _LAST_SUFFIX + b"\x00") for place in places]
+        asked = [key for key in keys if key in live]
+        ranges = [(key + _FIRST_SUFFIX, key + _LAST_SUFFIX + b"\x00") for key in asked]
         for table, _, _ in self._segments.tables(live_from, MAX_TIME):
-            for place, rows in zip(places, table.scan_many(ranges), strict=True):
+            for key, rows in zip(asked, table.scan_many(ranges), strict=True):
                 if not rows:
                     continue
-                length = len(keys[place]) + SUFFIX_BYTES  # longer keys may lie in between
+                length = len(key) + SUFFIX_BYTES  # longer keys may lie in between
                 for store_key, row in rows:
                     if len(store_key) == length:
                         _, start, end = split_session_store_key(store_key)
                         if end >= live_from:
-                            found[place].append((start, end, row))
+                            found.setdefault(key, []).append((start, end, row))
         return found
 
     def scan(

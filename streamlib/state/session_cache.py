@@ -10,10 +10,10 @@ from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 from streamlib.record import ChangeBatch, Headers, TopicPartition, Windowed
-from streamlib.serdes.base import Serde
+from streamlib.serdes.base import Serde, any_none
 from streamlib.state.cache_memory import CacheMemory
 from streamlib.state.session import SessionStore
-from streamlib.state.session_keys import session_store_key, split_session_store_key
+from streamlib.state.session_keys import session_store_key, session_store_keys, split_session_store_key
 
 V = TypeVar("V")
 
@@ -35,7 +35,7 @@ class Session:
         value: The aggregate; None when the session is removed, `UNREAD` when it is only known as ``row``.
         row: The serialized value, as far as ``value`` was not changed since.
         name: The plain key as an object, of the last update.
-        timestamp: Of the record that updated it last.
+        timestamp: Of the record that updated it last; at first its end.
         headers: Likewise.
         offset: Likewise, where that is known.
         tp: Likewise.
@@ -48,17 +48,27 @@ class Session:
         *("start", "stored", "timestamp", "tp", "turn", "value"),
     )
 
-    def __init__(self, key: bytes, start: int, end: int, value: Any, row: bytes | None = None) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        start: int,
+        end: int,
+        value: Any,
+        row: bytes | None = None,
+        name: Any = None,
+        headers: Headers | None = None,
+        offset: int | None = None,
+        tp: TopicPartition | None = None,
+    ) -> None:
         self.key = key
         self.start = start
-        self.end = end
+        self.end = self.timestamp = end
         self.value = value
         self.row = row
-        self.name: Any = None
-        self.timestamp = 0
-        self.headers: Headers | None = None
-        self.offset: int | None = None
-        self.tp: TopicPartition | None = None
+        self.name = name
+        self.headers = headers
+        self.offset = offset
+        self.tp = tp
         self.turn = 0
         self.stored = row is not None
 
@@ -79,9 +89,12 @@ def load(known: dict[bytes, list[Session]], store: SessionStore[Any], keys: Iter
     """
     unknown = [key for key in dict.fromkeys(keys) if key not in known]
     came = len(unknown)
-    for key, rows in zip(unknown, store.find_rows(unknown) if unknown else (), strict=True):
-        known[key] = [Session(key, start, end, UNREAD, row) for start, end, row in rows]
-        came += len(rows)
+    for key in unknown:
+        known[key] = []
+    if unknown:
+        for key, rows in store.find_rows(unknown).items():
+            known[key] = [Session(key, start, end, UNREAD, row) for start, end, row in rows]
+            came += len(rows)
     return came
 
 
@@ -125,14 +138,14 @@ class SessionCache(Generic[V]):
 
     Attributes:
         dirty: Sessions updated since the last flush, each once.
-        flushed_origins: For each change of the last flush where its last update came from.
+        flushed: The sessions of the changes that the last flush gave.
 
     Source: Kafka's ``CachingSessionStore``, ``NamedCache``.
     """
 
     def __init__(self, store: SessionStore[V], serde: Serde[V], *, memory: CacheMemory, send_old: bool = False) -> None:
         self.dirty: list[Session] = []
-        self.flushed_origins: list[tuple[TopicPartition | None, int | None]] = []
+        self.flushed: Sequence[Session] = []
         self._share = memory.share()
         self._session_bytes = _ASSUMED_SESSION_BYTES
         self._trimmed = False  # whether clean sessions had no room since the last flush
@@ -264,8 +277,23 @@ class SessionCache(Generic[V]):
         """
         self._ask_for_memory()
         self._trimmed = False
-        part = self._take(limit)
-        keys = [session_store_key(session.key, session.start, session.end) for session in part]
+        part: Sequence[Session] = self._take(limit)
+        keys = session_store_keys(part)
+        olds: list[Any] | None = None
+        if self._send_old or any_none([session.value for session in part]):
+            keys, part, olds = self._with_olds(keys, part)
+        return self._write(keys, part, olds) if part else None
+
+    def discard(self) -> None:
+        """Forget everything: for when the work since the last commit is dropped, together with the store's own."""
+        self.dirty = []
+        self._sessions = {}
+        self._added = 0
+
+    def _with_olds(
+        self, keys: list[bytes], part: Sequence[Session]
+    ) -> tuple[list[bytes], Sequence[Session], list[V | None]]:
+        """What is to be written, and the values the store has; removals of what cannot be read there are left out."""
         asked = [
             key for key, each in zip(keys, part, strict=True) if self._send_old or (each.stored and not each.there)
         ]
@@ -281,31 +309,27 @@ class SessionCache(Generic[V]):
                     continue
             written.append((key, session, None if row is None else row[0]))
             observed = max(observed, session.end)
-        return self._write(written) if written else None
+        keys, part, olds = map(list, zip(*written, strict=True)) if written else ([], [], [])
+        return keys, part, olds
 
-    def discard(self) -> None:
-        """Forget everything: for when the work since the last commit is dropped, together with the store's own."""
-        self.dirty = []
-        self._sessions = {}
-        self._added = 0
-
-    def _write(self, written: list[tuple[bytes, Session, V | None]]) -> ChangeBatch:
-        keys, part, olds = map(list, zip(*written, strict=True))
+    def _write(self, keys: list[bytes], part: Sequence[Session], olds: list[V | None] | None) -> ChangeBatch:
         values = [session.value for session in part]
         rows = self._store.encode_many(keys, values)
         self._store.put_rows(keys, rows, [session.timestamp for session in part])
-        for session, row in zip(part, rows, strict=True):
+        for session in part:
             session.stored = True
-            if not self._immutable and row is not None:
-                session.value, session.row = UNREAD, row  # the object goes down the plan
+        if not self._immutable:
+            for session, row in zip(part, rows, strict=True):
+                if row is not None:
+                    session.value, session.row = UNREAD, row  # the object goes down the plan
         self._measure(keys, rows)
-        self.flushed_origins = [(session.tp, session.offset) for session in part]
-        headers = [session.headers or () for session in part]
+        self.flushed = part
+        headers = [session.headers for session in part]
         changes = ChangeBatch(
             [Windowed(session.name, session.start, session.end) for session in part],
             values,
             [session.end for session in part],
-            headers=headers if any(headers) else None,
+            headers=[each or () for each in headers] if any(headers) else None,
             olds=olds if self._send_old else None,
         )
         changes.store_keys = keys

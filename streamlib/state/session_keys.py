@@ -1,6 +1,8 @@
 """The store keys of sessions: ``key | end int64 | start int64``, both ends inclusive. Next: `session`."""
 
+from collections.abc import Sequence
 from struct import Struct
+from typing import Protocol
 
 SUFFIX_BYTES = 16
 
@@ -9,9 +11,22 @@ _TIME_BYTES = 8
 _pack, _unpack = _END_START.pack, _END_START.unpack_from
 
 
+class Bounded(Protocol):
+    """A session of a serialized plain key."""
+
+    key: bytes
+    start: int
+    end: int
+
+
 def session_store_key(key: bytes, start: int, end: int) -> bytes:
     """The store key of a session: what engine and changelog use. Source: Kafka's ``SessionKeySchema``."""
     return key + _pack(end, start)
+
+
+def session_store_keys(sessions: Sequence[Bounded]) -> list[bytes]:
+    """The store keys of sessions."""
+    return [session.key + _pack(session.end, session.start) for session in sessions]
 
 
 def split_session_store_key(store_key: bytes) -> tuple[bytes, int, int]:
