@@ -89,12 +89,12 @@ def load(known: dict[bytes, list[Session]], store: SessionStore[Any], keys: Iter
     """
     unknown = [key for key in dict.fromkeys(keys) if key not in known]
     came = len(unknown)
+    found = store.find_rows(unknown) if unknown else {}
     for key in unknown:
         known[key] = []
-    if unknown:
-        for key, rows in store.find_rows(unknown).items():
-            known[key] = [Session(key, start, end, UNREAD, row) for start, end, row in rows]
-            came += len(rows)
+    for key, rows in found.items():
+        known[key] = [Session(key, start, end, UNREAD, row) for start, end, row in rows]
+        came += len(rows)
     return came
 
 
