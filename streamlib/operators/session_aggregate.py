@@ -128,7 +128,7 @@ class SessionAggregateOperator:
         for row, (raw, name, timestamp, value, (headers, offset)) in enumerate(columns):
             if timestamp > stream_time:
                 time.stream_time = stream_time = timestamp
-            record = Session(raw, timestamp, timestamp, None, None, name, headers, offset, tp)
+            record = Session(raw, timestamp, timestamp, None, None, name, timestamp, headers, offset, tp)
             known = sessions[raw]
             if (not known or known[-1].end < timestamp - gap_ms) and timestamp >= stream_time - closes_after_ms:
                 outcome = self._begin(record, value)

@@ -6,6 +6,7 @@ Next: `operators/session_aggregate`, whose loop changes sessions.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
@@ -25,6 +26,7 @@ _SAMPLED_SESSIONS = 32
 _ASSUMED_SESSION_BYTES = 700
 
 
+@dataclass(slots=True, eq=False)
 class Session:
     """A session of one key.
 
@@ -35,7 +37,7 @@ class Session:
         value: The aggregate; None when the session is removed, `UNREAD` when it is only known as ``row``.
         row: The serialized value, as far as ``value`` was not changed since.
         name: The plain key as an object, of the last update.
-        timestamp: Of the record that updated it last; at first its end.
+        timestamp: Of the record that updated it last.
         headers: Likewise.
         offset: Likewise, where that is known.
         tp: Likewise.
@@ -43,34 +45,18 @@ class Session:
         stored: Whether the store may have it.
     """
 
-    __slots__ = (
-        *("end", "headers", "key", "name", "offset", "row"),
-        *("start", "stored", "timestamp", "tp", "turn", "value"),
-    )
-
-    def __init__(
-        self,
-        key: bytes,
-        start: int,
-        end: int,
-        value: Any,
-        row: bytes | None = None,
-        name: Any = None,
-        headers: Headers | None = None,
-        offset: int | None = None,
-        tp: TopicPartition | None = None,
-    ) -> None:
-        self.key = key
-        self.start = start
-        self.end = self.timestamp = end
-        self.value = value
-        self.row = row
-        self.name = name
-        self.headers = headers
-        self.offset = offset
-        self.tp = tp
-        self.turn = 0
-        self.stored = row is not None
+    key: bytes
+    start: int
+    end: int
+    value: Any
+    row: bytes | None = None
+    name: Any = None
+    timestamp: int = 0
+    headers: Headers | None = None
+    offset: int | None = None
+    tp: TopicPartition | None = None
+    turn: int = 0
+    stored: bool = False
 
     @property
     def there(self) -> bool:
@@ -93,7 +79,7 @@ def load(known: dict[bytes, list[Session]], store: SessionStore[Any], keys: Iter
     for key in unknown:
         known[key] = []
     for key, rows in found.items():
-        known[key] = [Session(key, start, end, UNREAD, row) for start, end, row in rows]
+        known[key] = [Session(key, start, end, UNREAD, row, stored=True) for start, end, row in rows]
         came += len(rows)
     return came
 
