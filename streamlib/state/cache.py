@@ -78,10 +78,8 @@ class WriteCache(Generic[V]):
         self._store = store
         self._serde = serde
         self._send_old = send_old
-        self._share = memory.share()
-        self._entry_bytes = _ASSUMED_ENTRY_BYTES
+        self._share = memory.share(_ASSUMED_ENTRY_BYTES)
         self._useful = self._knows_stored  # clean entries: somebody reads them
-        self._trimmed = False  # whether clean entries had no room since the last flush
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -89,7 +87,7 @@ class WriteCache(Generic[V]):
     @property
     def max_entries(self) -> int:
         """How many dirty entries fit, and how many clean ones beside them; their size is estimated at each flush."""
-        return self._share.granted_bytes // self._entry_bytes
+        return self._share.max_entries
 
     def get(self, key: bytes) -> tuple[V, int] | None:
         """Value and timestamp of a row: the dirty one, else the store's."""
@@ -219,8 +217,8 @@ class WriteCache(Generic[V]):
         if self._sorted_turn != self.turn:  # else the rest of a flush in parts is in order already
             dirty.sort(key=_turn_of)
             self._sorted_turn = self.turn
-            self._ask_for_memory()
-            self._trimmed = False
+            self._share.ask(len(dirty), len(self._entries) - len(dirty))
+            self._share.trimmed = False
         if limit is None or limit >= len(dirty):
             part, self.dirty = dirty, []
         else:
@@ -252,17 +250,13 @@ class WriteCache(Generic[V]):
 
         The latest updates stay: what they lead to comes back soon, to be joined with them, say.
         """
-        fit = self.max_entries
-        if len(self._entries) - len(self.dirty) <= fit:
+        fit, clean = self.max_entries, len(self._entries) - len(self.dirty)
+        if clean <= fit:
             return
-        self._trimmed = True
-        self._ask_for_memory()
+        self._share.trimmed = True
+        self._share.ask(len(self.dirty), clean)
         oldest = min(self.flushed_turn, max(0, self.turn - fit // 2))
         self._entries = {key: entry for key, entry in self._entries.items() if entry[TURN] > oldest}
-
-    def _ask_for_memory(self) -> None:
-        needed = max(len(self.dirty), len(self._entries) - len(self.dirty))
-        self._share.want(needed * self._entry_bytes, short=self._trimmed or self.is_full())
 
     def _measure(self, flushed: list[Entry]) -> None:
         """Estimate the size of an entry from a few of them."""
@@ -274,4 +268,4 @@ class WriteCache(Generic[V]):
                 size_bytes += len(self._serde.serialize(value))
             if headers:
                 size_bytes += sum(len(name) + len(content or b"") for name, content in headers)
-        self._entry_bytes = size_bytes // len(sample)
+        self._share.entry_bytes = size_bytes // len(sample)

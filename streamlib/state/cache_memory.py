@@ -27,9 +27,9 @@ class CacheMemory:
         self.total_bytes = total_bytes
         self._shares: WeakSet[CacheShare] = WeakSet()
 
-    def share(self) -> "CacheShare":
-        """The share of another cache: at first it wants as much as there is."""
-        share = CacheShare(self)
+    def share(self, entry_bytes: int) -> "CacheShare":
+        """The share of another cache, whose entries may be so large: at first it wants as much as there is."""
+        share = CacheShare(self, entry_bytes)
         self._shares.add(share)
         self.divide()
         return share
@@ -52,12 +52,25 @@ class CacheShare:
     Attributes:
         granted_bytes: As of now.
         wanted_bytes: What it has asked for.
+        entry_bytes: Of an entry, as estimated last.
+        trimmed: Whether clean entries had no room since the last flush.
     """
 
-    def __init__(self, memory: CacheMemory) -> None:
+    def __init__(self, memory: CacheMemory, entry_bytes: int) -> None:
         self.granted_bytes = 0
         self.wanted_bytes = memory.total_bytes
+        self.entry_bytes = entry_bytes
+        self.trimmed = False
         self._memory = memory
+
+    @property
+    def max_entries(self) -> int:
+        """How many dirty entries fit, and how many clean ones beside them."""
+        return self.granted_bytes // self.entry_bytes
+
+    def ask(self, dirty: int, clean: int) -> None:
+        """Ask for what so many entries need."""
+        self.want(max(dirty, clean) * self.entry_bytes, short=self.trimmed or dirty > self.max_entries)
 
     def want(self, needed_bytes: int, *, short: bool) -> None:
         """Ask for what a cache needs, and some more for when it grows; for as much again if it was short of memory."""

@@ -132,9 +132,7 @@ class SessionCache(Generic[V]):
     def __init__(self, store: SessionStore[V], serde: Serde[V], *, memory: CacheMemory, send_old: bool = False) -> None:
         self.dirty: list[Session] = []
         self.flushed: Sequence[Session] = []
-        self._share = memory.share()
-        self._session_bytes = _ASSUMED_SESSION_BYTES
-        self._trimmed = False  # whether clean sessions had no room since the last flush
+        self._share = memory.share(_ASSUMED_SESSION_BYTES)
         self._store = store
         self._immutable = serde.immutable
         self._send_old = send_old
@@ -146,7 +144,7 @@ class SessionCache(Generic[V]):
     @property
     def max_entries(self) -> int:
         """How many dirty sessions fit, and how many clean ones beside them; their size is estimated at each flush."""
-        return self._share.granted_bytes // self._session_bytes
+        return self._share.max_entries
 
     def sessions_of(self, keys: Sequence[bytes]) -> dict[bytes, list[Session]]:
         """The sessions of (at least) each of these plain keys in the order of time, removed ones included.
@@ -154,7 +152,7 @@ class SessionCache(Generic[V]):
         See `is_there`.
         """
         if self._added > self.max_entries + len(self.dirty):
-            self._trimmed = True
+            self._share.trimmed = True
             self._trim()
         self._added += load(self._sessions, self._store, keys)
         return self._sessions
@@ -261,8 +259,8 @@ class SessionCache(Generic[V]):
         Args:
             limit: Flush the first so many sessions only; None for all.
         """
-        self._ask_for_memory()
-        self._trimmed = False
+        self._share.ask(len(self.dirty), self._added - len(self.dirty))
+        self._share.trimmed = False
         part: Sequence[Session] = self._take(limit)
         keys = session_store_keys(part)
         olds: list[Any] | None = None
@@ -348,12 +346,8 @@ class SessionCache(Generic[V]):
         self._sessions = {session.key: self._sessions[session.key] for session in self.dirty}
         self._added = sum(len(sessions) + 1 for sessions in self._sessions.values())
 
-    def _ask_for_memory(self) -> None:
-        needed = max(len(self.dirty), self._added - len(self.dirty))
-        self._share.want(needed * self._session_bytes, short=self._trimmed or self.is_full())
-
     def _measure(self, keys: list[bytes], rows: list[bytes | None]) -> None:
         """Estimate the size of a session from a few of them."""
         sample = list(zip(keys, rows, strict=True))[:_SAMPLED_SESSIONS]
         size_bytes = sum(_ENTRY_OVERHEAD_BYTES + len(key) + len(row or b"") for key, row in sample)
-        self._session_bytes = size_bytes // len(sample)
+        self._share.entry_bytes = size_bytes // len(sample)

@@ -16,13 +16,13 @@ MIB = 1 << 20
 
 def test_shares_are_even_when_nobody_has_said_what_it_needs() -> None:
     memory = CacheMemory(12 * MIB)
-    shares = [memory.share() for _ in range(3)]
+    shares = [memory.share(1) for _ in range(3)]
     assert [share.granted_bytes for share in shares] == [4 * MIB] * 3
 
 
 def test_others_have_more_when_one_needs_little() -> None:
     memory = CacheMemory(12 * MIB)
-    small, *others = [memory.share() for _ in range(3)]
+    small, *others = [memory.share(1) for _ in range(3)]
     small.want(2 * MIB, short=False)
     assert small.granted_bytes == 2 * MIB * 5 // 4
     assert [share.granted_bytes for share in others] == [(12 * MIB - small.granted_bytes) // 2] * 2
@@ -30,7 +30,7 @@ def test_others_have_more_when_one_needs_little() -> None:
 
 def test_half_of_an_even_part_is_kept_for_a_cache_that_needs_nothing() -> None:
     memory = CacheMemory(12 * MIB)
-    idle, *others = [memory.share() for _ in range(3)]
+    idle, *others = [memory.share(1) for _ in range(3)]
     idle.want(0, short=False)
     assert idle.granted_bytes == 2 * MIB
     assert [share.granted_bytes for share in others] == [5 * MIB] * 2
@@ -38,7 +38,7 @@ def test_half_of_an_even_part_is_kept_for_a_cache_that_needs_nothing() -> None:
 
 def test_what_nobody_needs_is_spread_evenly() -> None:
     memory = CacheMemory(12 * MIB)
-    first, second = memory.share(), memory.share()
+    first, second = memory.share(1), memory.share(1)
     first.want(4 * MIB, short=False)
     second.want(3 * MIB, short=False)
     assert first.granted_bytes - second.granted_bytes == MIB * 5 // 4
@@ -47,7 +47,7 @@ def test_what_nobody_needs_is_spread_evenly() -> None:
 
 def test_the_share_of_a_cache_that_is_gone_goes_to_the_others_when_they_ask() -> None:
     memory = CacheMemory(12 * MIB)
-    stays, goes = memory.share(), memory.share()
+    stays, goes = memory.share(1), memory.share(1)
     stays.want(MIB, short=False)
     del goes
     gc.collect()
@@ -63,7 +63,7 @@ def test_shares_never_exceed_the_memory_and_leave_none_of_it_idle(
     total_bytes: int, demands: list[tuple[int, int, bool]]
 ) -> None:
     memory = CacheMemory(total_bytes)
-    shares = [memory.share() for _ in range(10)]
+    shares = [memory.share(1) for _ in range(10)]
     for number, needed_bytes, short in demands:
         shares[number].want(needed_bytes, short=short)
     granted = [share.granted_bytes for share in shares]
