@@ -36,7 +36,7 @@ class CachedSessions:
             key, start, end = split_session_store_key(store_key)
             session = Session(key, start, end, value)
             session.name, session.timestamp = deserialize(key), timestamp
-            sessions = cache.sessions_of([key])[key]
+            sessions = cache.sessions_of([key]).get(key, [])
             if value is not None:
                 cache.replace((), session)
             elif (there := session_at(sessions, start, end)) is not None:
@@ -48,7 +48,7 @@ class CachedSessions:
         """The sessions of a plain key as (start, end, value), in the order of time."""
         sessions = [
             (session.start, session.end)
-            for session in self._cache.sessions_of([key])[key]
+            for session in self._cache.sessions_of([key]).get(key, [])
             if session.end >= earliest_end and session.start <= latest_start
         ]
         if reverse:

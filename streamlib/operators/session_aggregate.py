@@ -72,7 +72,7 @@ class SessionAggregateOperator:
         self._forward = forward
         self._late = late
         functions = functions_of(node)
-        self._initializer, self._step = functions.initializer, functions.step
+        self._initializer, self._step, self._counts = functions.initializer, functions.step, functions.counts
         self._merger = merger_of(node)
         self._updates = SessionUpdates(rows, send_old=node.send_old, one_by_one=is_read)
         self._book: SessionCache[Any] | SessionUpdates = rows.session_cache or self._updates
@@ -122,6 +122,7 @@ class SessionAggregateOperator:
         plain: list[Any] = self._rows.spec.key_serde.serialize_many(batch.keys)
         sessions = self._book.sessions_of(plain)
         late, outcome, tp, time, gap_ms = 0, None, self._context.tp, self._time, self._node.windows.gap_ms
+        counts, begin = self._counts, self._book.begin
         closes_after_ms, stream_time = gap_ms + self._node.windows.grace_ms, self._time.stream_time
         origins = zip(batch.headers or repeat(None), batch.offsets or repeat(None), strict=False)
         columns = zip(plain, batch.keys, batch.timestamps, batch.values, origins, strict=False)
@@ -129,11 +130,15 @@ class SessionAggregateOperator:
             if timestamp > stream_time:
                 time.stream_time = stream_time = timestamp
             record = Session(raw, timestamp, timestamp, None, None, name, timestamp, headers, offset, tp)
-            known = sessions[raw]
-            if (not known or known[-1].end < timestamp - gap_ms) and timestamp >= stream_time - closes_after_ms:
-                outcome = self._begin(record, value)
+            known = sessions.get(raw)
+            if (known and known[-1].end >= timestamp - gap_ms) or timestamp < stream_time - closes_after_ms:
+                outcome = self._take(known or [], record, value)
+            elif counts:
+                record.value = 1
+                begin(record)
+                outcome = _Outcome.TAKEN
             else:
-                outcome = self._take(known, record, value)
+                outcome = self._begin(record, value)
             if outcome is _Outcome.LATE:
                 late += 1
                 if self._late is not None:

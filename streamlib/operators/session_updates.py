@@ -39,7 +39,10 @@ class SessionUpdates:
         self._olds: list[Any] = []
 
     def sessions_of(self, keys: Sequence[bytes]) -> dict[bytes, list[Session]]:
-        """The sessions of each plain key in the order of time, some of them maybe past the retention."""
+        """The sessions of these plain keys in the order of time, some of them maybe past the retention.
+
+        Keys without any may be missing.
+        """
         self._observed = self._store.observed_stream_time
         if len(self._sessions) > KNOWN_KEYS_MAX:
             self._sessions.clear()
@@ -64,13 +67,13 @@ class SessionUpdates:
 
     def begin(self, session: Session) -> None:
         """Put a session that lies behind all others of its key."""
-        self._sessions[session.key].append(session)
+        self._sessions.setdefault(session.key, []).append(session)
         self._add(session)
 
     def replace(self, gone: Sequence[Session], session: Session) -> None:
         """Remove sessions, and put one of the same key that takes their place."""
         self.remove(gone, session)
-        sessions = self._sessions[session.key]
+        sessions = self._sessions.setdefault(session.key, [])
         before = session_at(sessions, session.start, session.end)
         if before is not None:
             drop(sessions, before)

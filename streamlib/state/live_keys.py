@@ -4,6 +4,8 @@ Where there are many keys, most records come when the last session of their key 
 the time in which their sessions end: who is in no span has none. Next: `session`.
 """
 
+from collections.abc import Iterable
+
 from streamlib.state.segments import MAX_TIME
 from streamlib.state.spans import MIN_SPAN_MS, runs_by_span
 
@@ -46,7 +48,7 @@ class LiveKeys:
             del self._spans[oldest]
             self.complete_from = max(self.complete_from, (oldest + 1) * self._span_ms)
 
-    def among(self, keys: list[bytes], live_from: int) -> set[bytes]:
+    def among(self, keys: Iterable[bytes], live_from: int) -> set[bytes]:
         """Those of some keys that may have sessions that end at ``live_from`` (ms) or later."""
         wanted = set(keys)
         if self.complete_from > max(live_from, 0):

@@ -4,7 +4,7 @@ A row is the plain value, since a session's timestamp is its end. Next: `session
 to a store; `stores`, which opens them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from streamlib.errors import DeserializationError
@@ -125,13 +125,20 @@ class SessionStore(Generic[V]):
         Raises:
             SerdeError: The value serde refuses a value; nothing was written.
         """
-        self.put_rows(keys, self.encode_many(keys, values), timestamps)
+        rows = self.encode_many(keys, values)
+        self.put_rows(keys, rows, timestamps, _plain(keys), session_ends(keys))
 
-    def put_rows(self, keys: list[bytes], rows: list[bytes | None], timestamps: list[int]) -> None:
-        """The same with values that `encode_many` has serialized."""
-        ends = session_ends(keys)
+    def put_rows(
+        self,
+        keys: list[bytes],
+        rows: list[bytes | None],
+        timestamps: list[int],
+        plain_keys: list[bytes],
+        ends: list[int],
+    ) -> None:
+        """The same with values that `encode_many` has serialized, and with the parts of the store keys."""
         self.expired += self._segments.put_at(keys, rows, ends)
-        self._note(keys, ends)
+        self._live_keys.add(plain_keys, ends, self._segments.live_from)
         if self._changelog is not None:
             self._changelog.append(keys, rows, timestamps)
 
@@ -187,14 +194,16 @@ class SessionStore(Generic[V]):
         )
         return ((key, self.decode(key, row), session_end(key)) for key, row in found)
 
-    def find_rows(self, keys: list[bytes]) -> dict[bytes, list[tuple[int, int, bytes]]]:
-        """Of each plain key that has any, all sessions as (start, end, serialized value), in the order of time."""
-        found: dict[bytes, list[tuple[int, int, bytes]]] = {}
+    def find_rows(self, keys: Iterable[bytes], known: Container[bytes]) -> dict[bytes, list[tuple[int, int, bytes]]]:
+        """All sessions of each plain key as (start, end, serialized value), in the order of time.
+
+        Keys that are known already, and most of those without any, are left out.
+        """
         live_from = self._segments.live_from
-        live = self._live_keys.among(keys, live_from)
-        if not live:
+        asked = [key for key in self._live_keys.among(keys, live_from) if key not in known]
+        found: dict[bytes, list[tuple[int, int, bytes]]] = {key: [] for key in asked}
+        if not asked:
             return found
-        asked = [key for key in keys if key in live]
         ranges = [(key + _FIRST_SUFFIX, key + _LAST_SUFFIX + b"\x00") for key in asked]
         for table, _, _ in self._segments.tables(live_from, MAX_TIME):
             for key, rows in zip(asked, table.scan_many(ranges), strict=True):
@@ -205,7 +214,7 @@ class SessionStore(Generic[V]):
                     if len(store_key) == length:
                         _, start, end = split_session_store_key(store_key)
                         if end >= live_from:
-                            found.setdefault(key, []).append((start, end, row))
+                            found[key].append((start, end, row))
         return found
 
     def scan(
@@ -221,7 +230,7 @@ class SessionStore(Generic[V]):
     def restore(self, keys: list[bytes], values: list[bytes | None], timestamps: list[int]) -> None:
         """Apply changelog records to the overlay, without logging or counting them."""
         self._segments.restore(keys, values)
-        self._note(keys, session_ends(keys))
+        self._live_keys.add(_plain(keys), session_ends(keys), self._segments.live_from)
 
     def pending(self) -> TableWrites:
         """The rows for the atomic batch of this commit: call it right after the commit, before new work is done."""
@@ -260,10 +269,6 @@ class SessionStore(Generic[V]):
             )
             raise DeserializationError(msg) from error
 
-    def _note(self, store_keys: list[bytes], ends: list[int]) -> None:
-        """Take note of keys that have sessions now."""
-        self._live_keys.add([key[:-SUFFIX_BYTES] for key in store_keys], ends, self._segments.live_from)
-
     def _rows_of(
         self, key: bytes, earliest_end: int, latest_start: int, *, reverse: bool
     ) -> Iterator[tuple[int, int, bytes]]:
@@ -275,3 +280,8 @@ class SessionStore(Generic[V]):
             plain, start, end = split_session_store_key(store_key)
             if plain == key and start <= latest_start:  # longer keys may lie in between
                 yield start, end, row
+
+
+def _plain(store_keys: list[bytes]) -> list[bytes]:
+    """The plain keys of store keys."""
+    return [key[:-SUFFIX_BYTES] for key in store_keys]

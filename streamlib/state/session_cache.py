@@ -5,10 +5,12 @@ session is changed in place, and where a session that the store has never had gr
 Next: `operators/session_aggregate`, whose loop changes sessions.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import accumulate, compress
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
+
+import msgspec
 
 from streamlib.record import ChangeBatch, Headers, TopicPartition, Windowed
 from streamlib.serdes.base import Serde, any_none
@@ -26,9 +28,8 @@ _SAMPLED_SESSIONS = 32
 _ASSUMED_SESSION_BYTES = 700
 
 
-@dataclass(slots=True, eq=False)
-class Session:
-    """A session of one key.
+class Session(msgspec.Struct, eq=False, gc=False):
+    """A session of one key; never part of a cycle, so the garbage collector need not know of it.
 
     Attributes:
         key: The serialized plain key.
@@ -71,17 +72,18 @@ _bounds_of = attrgetter("end", "start")
 def load(known: dict[bytes, list[Session]], store: SessionStore[Any], keys: Iterable[bytes]) -> int:
     """Add the sessions of plain keys that are not known yet, as far as they can be read in the store.
 
-    Those of each key are in the order of time. Returns how many keys and sessions came.
+    Those of each key are in the order of time. Keys that surely have none are left out. Returns how much came, as
+    `_count` has it.
     """
-    unknown = [key for key in dict.fromkeys(keys) if key not in known]
-    came = len(unknown)
-    found = store.find_rows(unknown) if unknown else {}
-    for key in unknown:
-        known[key] = []
+    found = store.find_rows(keys, known)
     for key, rows in found.items():
         known[key] = [Session(key, start, end, UNREAD, row, stored=True) for start, end, row in rows]
-        came += len(rows)
-    return came
+    return _count(found)
+
+
+def _count(sessions: Mapping[bytes, Sized]) -> int:
+    """How many sessions there are; a key without any counts as one."""
+    return sum(len(each) or 1 for each in sessions.values())
 
 
 def insert(sessions: list[Session], session: Session) -> None:
@@ -147,9 +149,9 @@ class SessionCache(Generic[V]):
         return self._share.max_entries
 
     def sessions_of(self, keys: Sequence[bytes]) -> dict[bytes, list[Session]]:
-        """The sessions of (at least) each of these plain keys in the order of time, removed ones included.
+        """The sessions of (at least) these plain keys in the order of time, removed ones included; see `is_there`.
 
-        See `is_there`.
+        Keys without any may be missing.
         """
         if self._added > self.max_entries + len(self.dirty):
             self._share.trimmed = True
@@ -175,7 +177,11 @@ class SessionCache(Generic[V]):
 
     def begin(self, session: Session) -> None:
         """Put a session that lies behind all others of its key, with the name, timestamp and headers of its record."""
-        self._sessions[session.key].append(session)
+        sessions = self._sessions.get(session.key)
+        if sessions:
+            sessions.append(session)
+        else:
+            self._sessions[session.key] = [session]
         self._added += 1
         self._turn += 1
         session.turn = self._turn
@@ -188,7 +194,7 @@ class SessionCache(Generic[V]):
             gone: Sessions that `sessions_of` gave.
             session: The new one, with the name, timestamp and headers of the record that makes it.
         """
-        sessions = self._sessions[session.key]
+        sessions = self._sessions.setdefault(session.key, [])
         target = session_at(sessions, session.start, session.end)
         for each in gone:
             if each is target:
@@ -278,28 +284,26 @@ class SessionCache(Generic[V]):
         self, keys: list[bytes], part: Sequence[Session]
     ) -> tuple[list[bytes], Sequence[Session], list[V | None]]:
         """What is to be written, and the values the store has; removals of what cannot be read there are left out."""
-        asked = [
-            key for key, each in zip(keys, part, strict=True) if self._send_old or (each.stored and not each.there)
-        ]
-        stored = dict(zip(asked, self._store.get_many(asked), strict=True))
-        observed, retention_ms = self._store.observed_stream_time, self._store.retention_ms
-        written: list[tuple[bytes, Session, V | None]] = []
-        for key, session in zip(keys, part, strict=True):
-            # Each update is a write of its own, after which older sessions may be past the retention.
-            row = stored.get(key) if session.end > observed - retention_ms else None
-            if not session.there:
-                drop(self._sessions[session.key], session)
-                if row is None or not session.stored:
-                    continue
-            written.append((key, session, None if row is None else row[0]))
-            observed = max(observed, session.end)
-        keys, part, olds = map(list, zip(*written, strict=True)) if written else ([], [], [])
-        return keys, part, olds
+        removed = [row for row, session in enumerate(part) if session.value is None]
+        asked = list(range(len(part))) if self._send_old else [row for row in removed if part[row].stored]
+        olds: list[V | None] = [None] * len(part)
+        retention_ms = self._store.retention_ms
+        # Each update is a write of its own, after which older sessions may be past the retention.
+        observed = list(accumulate([each.end for each in part], max, initial=self._store.observed_stream_time))
+        for row, found in zip(asked, self._store.get_many([keys[row] for row in asked]), strict=True):
+            if found is not None and part[row].end > observed[row] - retention_ms:
+                olds[row] = found[0]
+        keep = [True] * len(part)
+        for row in removed:
+            drop(self._sessions[part[row].key], part[row])
+            keep[row] = olds[row] is not None and part[row].stored
+        return list(compress(keys, keep)), list(compress(part, keep)), list(compress(olds, keep))
 
     def _write(self, keys: list[bytes], part: Sequence[Session], olds: list[V | None] | None) -> ChangeBatch:
-        values = [session.value for session in part]
+        values, ends = [session.value for session in part], [session.end for session in part]
         rows = self._store.encode_many(keys, values)
-        self._store.put_rows(keys, rows, [session.timestamp for session in part])
+        plain, timestamps = [session.key for session in part], [session.timestamp for session in part]
+        self._store.put_rows(keys, rows, timestamps, plain, ends)
         for session in part:
             session.stored = True
         if not self._immutable:
@@ -312,7 +316,7 @@ class SessionCache(Generic[V]):
         changes = ChangeBatch(
             [Windowed(session.name, session.start, session.end) for session in part],
             values,
-            [session.end for session in part],
+            ends,
             headers=[each or () for each in headers] if any(headers) else None,
             olds=olds if self._send_old else None,
         )
@@ -342,9 +346,18 @@ class SessionCache(Generic[V]):
         return part
 
     def _trim(self) -> None:
-        """Forget the sessions of keys of which none is dirty."""
-        self._sessions = {session.key: self._sessions[session.key] for session in self.dirty}
-        self._added = sum(len(sessions) + 1 for sessions in self._sessions.values())
+        """Forget the sessions of keys of which none is dirty: those past the retention, and if need be the others."""
+        dirty = {session.key: self._sessions[session.key] for session in self.dirty}
+        readable_from = self._store.observed_stream_time - self._store.retention_ms + 1
+        readable = {
+            key: [session for session in sessions if session.end >= readable_from]
+            for key, sessions in self._sessions.items()
+            if sessions and sessions[-1].end >= readable_from
+        }
+        readable.update(dirty)
+        fit = self.max_entries * 3 // 4 + len(self.dirty)
+        self._sessions = readable if _count(readable) <= fit else dirty
+        self._added = _count(self._sessions)
 
     def _measure(self, keys: list[bytes], rows: list[bytes | None]) -> None:
         """Estimate the size of a session from a few of them."""

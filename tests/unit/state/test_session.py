@@ -84,7 +84,7 @@ def test_sessions_of_several_keys_are_those_of_each_wherever_they_lie(parts: lis
             engine.write(store.pending(), {})
         if then == "applied":
             store.applied()
-        rows_of = store.find_rows(keys)
+        rows_of = store.find_rows(keys, ())
         found = [[(start, end, store.decode(b"", row)) for start, end, row in rows_of.get(key, ())] for key in keys]
         assert found == [list(store.find_sessions(key)) for key in keys]
 
@@ -116,7 +116,7 @@ def test_all_sessions_that_can_be_read_are_found_whatever_is_known_of_keys(
             commit(store, engine)
             store = opened() if step == "open" else store
         keys = [b"a", b"b", b"c", b"d", b"e"]
-        assert [[row[:2] for row in store.find_rows(keys).get(key, ())] for key in keys] == [
+        assert [[row[:2] for row in store.find_rows(keys, ()).get(key, ())] for key in keys] == [
             [row[:2] for row in store.find_sessions(key)] for key in keys
         ]
 
@@ -126,9 +126,10 @@ def test_sessions_are_found_again_when_what_made_them_old_was_discarded(engine: 
     put(store, b"a", 0, 0, "v")
     commit(store, engine)
     put(store, b"b", 10 * MINUTE_MS, 10 * MINUTE_MS, "v")
-    assert store.find_rows([b"a"]) == {}
+    assert store.find_rows([b"a"], ()) == {}
     store.discard()
-    assert {key: len(rows) for key, rows in store.find_rows([b"a", b"b"]).items()} == {b"a": 1}
+    assert {key: len(rows) for key, rows in store.find_rows([b"a", b"b"], ()).items()} == {b"a": 1, b"b": 0}
+    assert store.find_rows([b"a", b"b"], {b"a"}) == {b"b": []}
 
 
 def test_sessions_of_a_range_of_keys_are_found_when_both_ends_are_included(store):

@@ -25,13 +25,13 @@ class Site:
         )
 
     def put(self, start: int, end: int, value: Any, *, gone: Any = (), timestamp: int = 0, key: bytes = KEY) -> None:
-        sessions = self.cache.sessions_of([key])[key]
+        sessions = self.cache.sessions_of([key]).get(key, [])
         session = Session(key, start, end, value)
         session.name, session.timestamp, session.headers = key.decode(), timestamp, [("h", str(timestamp).encode())]
         self.cache.replace([each for each in sessions if (each.start, each.end) in gone], session)
 
     def found(self, key: bytes = KEY) -> list[tuple[int, int, Any]]:
-        sessions = self.cache.sessions_of([key])[key]
+        sessions = self.cache.sessions_of([key]).get(key, [])
         return [(s.start, s.end, self.cache.value_of(s)) for s in sessions if self.cache.is_there(s)]
 
     def flush(self, limit: int | None = None) -> list[tuple[Any, ...]]:
@@ -186,6 +186,20 @@ def test_clean_sessions_are_forgotten_when_memory_runs_out(changelog):
     assert 0 < held < 40
     assert site.found(b"5") == [(0, 0, 5)]
     assert site.found(b"dirty") == [(0, 0, 7)]
+
+
+def test_sessions_that_can_be_read_are_kept_before_others_when_memory_runs_out(changelog):
+    site = Site(changelog, max_bytes=20_000)
+    time = 0
+    while site.cache._added <= site.cache.max_entries:
+        time += 10
+        site.put(time, time, 1, key=b"%d" % time)
+        site.flush()
+    site.put(time, time, 2, key=b"dirty")
+    site.cache.sessions_of([b"one more"])
+    kept = {key for key, sessions in site.cache._sessions.items() if sessions}
+    assert kept == {b"%d" % (time - 10 * age) for age in range(10)} | {b"dirty"}
+    assert site.found(b"10") == []
 
 
 def test_nothing_is_left_when_work_is_dropped(site):
