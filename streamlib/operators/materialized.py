@@ -36,6 +36,7 @@ class Materialized:
         self.send_old = send_old
         self._forward = forward
         self._outgoing = outgoing
+        self._plain_keys = rows.spec.kind != "window"
 
     def replace(self, batch: RecordBatch, *, unless_absent: bool = False) -> None:
         """Set the row of each key, of which none is None, to the value that came; None deletes it.
@@ -124,6 +125,9 @@ class Materialized:
         if self._outgoing is not None:
             assert changes.store_keys is not None
             changes.keys = self._outgoing(changes.store_keys, changes.keys)
+        elif self._plain_keys and changes.store_keys is not None:
+            raws: list[Any] = changes.store_keys
+            changes.keys = self.rows.spec.key_serde.with_bytes(changes.keys, raws)
         self._forward(changes)
 
     def _olds(self, raws: list[bytes], batch: RecordBatch) -> list[Any]:

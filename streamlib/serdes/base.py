@@ -53,6 +53,14 @@ class Serde(Generic[T]):
             return [None if raw is None else deserialize(raw) for raw in data]
         return list(map(self.deserialize, data))  # type: ignore[arg-type]
 
+    def with_bytes(self, values: list[T | None], data: list[bytes | None]) -> list[T | None]:
+        """A column of which the bytes are known, for `serialize_many` to give them back, if the serde can keep them."""
+        return values
+
+    def cut(self, values: list[T | None], first: int, last: int) -> list[T | None]:
+        """Rows of a column that `deserialize_many` gave, with the bytes it keeps."""
+        return values[first:last]
+
     def __repr__(self) -> str:
         return f"Serde({self.name})"
 

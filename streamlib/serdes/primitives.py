@@ -4,6 +4,7 @@ Next: `json_serde`, for everything with a structure.
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -52,6 +53,53 @@ class Raw(Serde[bytes]):
         return data
 
 
+class TextColumn(list[str | None]):
+    """Strings that know their bytes; like every column, never changed.
+
+    Whoever passes on the same column, or cuts it by `Text.cut`, need not encode again; any other list made of it has
+    lost the bytes.
+
+    Attributes:
+        data: The bytes of each, None where there is none.
+        serde: Whose bytes these are.
+    """
+
+    __slots__ = ("data", "serde")
+
+    def __init__(self, values: Iterable[str | None], data: list[bytes | None], serde: "Text") -> None:
+        super().__init__(values)
+        self.data = data
+        self.serde = serde
+
+
+@dataclass(frozen=True, repr=False)
+class Text(Serde[str]):
+    """UTF-8. A string has one form in it, so what was decoded need not be encoded again.
+
+    That does not hold for a copy with other functions, which keeps no bytes.
+    """
+
+    def serialize_many(self, values: list[str | None]) -> list[bytes | None]:
+        """The bytes of a column; None stays None."""
+        if type(values) is TextColumn and values.serde is self:
+            return values.data
+        return super().serialize_many(values)
+
+    def deserialize_many(self, data: list[bytes | None]) -> list[str | None]:
+        """The strings of a column, with their bytes; None stays None."""
+        values = super().deserialize_many(data)
+        return TextColumn(values, data, self) if self.deserialize is bytes.decode else values
+
+    def with_bytes(self, values: list[str | None], data: list[bytes | None]) -> list[str | None]:
+        """The column with its bytes."""
+        return TextColumn(values, data, self)
+
+    def cut(self, values: list[str | None], first: int, last: int) -> list[str | None]:
+        """Rows of a column, with their bytes."""
+        rows = values[first:last]
+        return TextColumn(rows, values.data[first:last], values.serde) if type(values) is TextColumn else rows
+
+
 def _raw(value: Any) -> bytes:
     if not isinstance(value, bytes):
         msg = (
@@ -75,7 +123,7 @@ def _number(code: str, name: str) -> FixedWidth[Number]:
 BYTES: Serde[bytes] = Raw("bytes", _raw, bytes, immutable=True)
 """Raw bytes, untouched."""
 
-STRING: Serde[str] = Serde("string", str.encode, bytes.decode, immutable=True)
+STRING: Serde[str] = Text("string", str.encode, bytes.decode, immutable=True)
 """Text as UTF-8; malformed bytes are refused (Java replaces them with U+FFFD)."""
 
 INT64: Serde[int] = _number("q", "int64")

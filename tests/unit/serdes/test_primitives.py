@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -92,3 +93,25 @@ class Unequal:
 def test_objects_are_not_compared_when_a_column_is_searched_for_none() -> None:
     serde = serdes.Serde[Unequal]("any", lambda _: b"x", lambda _: Unequal())
     assert serde.serialize_many([Unequal(), None]) == [b"x", None]
+
+
+def test_decoded_strings_are_not_encoded_again_by_their_serde():
+    data: list[bytes | None] = [b"a", None, b"\xc3\xa9"]
+    column = serdes.STRING.deserialize_many(data)
+    assert column == ["a", None, "é"]
+    assert serdes.STRING.serialize_many(column) is data
+    assert serdes.STRING.serialize_many(serdes.STRING.cut(column, 1, 3)) == data[1:]
+    assert serdes.STRING.serialize_many(serdes.STRING.cut(list(column), 1, 3)) == data[1:]
+
+
+def test_bytes_of_strings_are_their_own_serde_s_only():
+    column = serdes.STRING.with_bytes(["a"], [b"known"])
+    utf16 = replace(serdes.STRING, name="utf-16", serialize=lambda text: text.encode("utf-16-be"))
+    assert serdes.STRING.serialize_many(column) == [b"known"]
+    assert utf16.serialize_many(column) == [b"\0a"]
+    assert serdes.STRING.serialize_many([*column, "b"]) == [b"a", b"b"]
+
+
+def test_bytes_are_not_kept_when_strings_are_decoded_in_another_way():
+    lower = replace(serdes.STRING, name="lower", deserialize=lambda data: data.decode().lower())
+    assert lower.serialize_many(lower.deserialize_many([b"A"])) == [b"a"]
