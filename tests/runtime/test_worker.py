@@ -3,12 +3,15 @@
 import asyncio
 import gc
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
 from streamlib import EmitStrategy, StreamsBuilder, TimeWindows, serdes
+from streamlib.clock import SystemClock
 from streamlib.kafka_streams import KafkaStreams
 from streamlib.record import Windowed
+from streamlib.runtime.commit import TURNS_TO_SEND
 from streamlib.state.cache import WriteCache
 
 TEXT = {"key_serde": serdes.STRING, "value_serde": serdes.STRING}
@@ -151,6 +154,50 @@ async def test_tasks_that_have_gone_leave_nothing_in_memory(app) -> None:
     finally:
         gc.enable()
     assert max(after) == after[0]
+
+
+class Turns(SystemClock):
+    """Counts the turns that the event loop is given."""
+
+    given = 0
+
+    async def sleep(self, seconds: float) -> None:
+        self.given += not seconds
+        await super().sleep(seconds)
+
+
+class Watched:
+    """A transport, or its producer, with the turn and the partition of each column that was appended."""
+
+    def __init__(self, real, clock: Turns, appended: list) -> None:
+        self._real, self._clock, self._appended = real, clock, appended
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def producer(self, *args, **settings):
+        return Watched(self._real.producer(*args, **settings), self._clock, self._appended)
+
+    def append(self, tp, *columns) -> None:
+        self._appended.append((self._clock.given, tp))
+        self._real.append(tp, *columns)
+
+
+async def test_what_a_commit_has_flushed_of_a_task_can_be_sent_before_the_next_task_is_flushed(app) -> None:
+    builder = StreamsBuilder("counting")
+    builder.stream("in", **TEXT).group_by_key().count(store="counts").to_stream().to("out")
+    await app.create(4, "in", "out")
+    await app.produce("in", [(f"k{number}", "v", number) for number in range(400)])
+    clock, appended = Turns(), []
+    pairs = {"state_dir": app.state_dir, "processing_guarantee": app.guarantee, "commit_interval_ms": 200}
+    async with KafkaStreams(
+        builder.build(), pairs, transport=Watched(app.transport(), clock, appended), clock=clock
+    ) as streams:
+        await app.drained(streams, "in")
+    logged = [(turn, tp.partition) for turn, tp in appended if tp.topic == "counting-counts-changelog"]
+    assert {partition for _, partition in logged} == {0, 1, 2, 3}
+    changes = [(after - before) for (before, one), (after, other) in pairwise(logged) if one != other]
+    assert min(changes) >= TURNS_TO_SEND
 
 
 async def test_a_worker_without_state_on_disk_goes_on_for_longer_than_a_stop_may_take(app) -> None:
