@@ -288,8 +288,10 @@ class SessionCache(Generic[V]):
         asked = list(range(len(part))) if self._send_old else [row for row in removed if part[row].stored]
         olds: list[V | None] = [None] * len(part)
         retention_ms = self._store.retention_ms
-        # Each update is a write of its own, after which older sessions may be past the retention.
-        observed = list(accumulate([each.end for each in part], max, initial=self._store.observed_stream_time))
+        # Each update is a write of its own, after which older sessions may be past the retention. A removal that is
+        # written is of a session that the store has seen, one that is left out moves no time.
+        ends = [-1 if session.value is None else session.end for session in part]
+        observed = list(accumulate(ends, max, initial=self._store.observed_stream_time))
         for row, found in zip(asked, self._store.get_many([keys[row] for row in asked]), strict=True):
             if found is not None and part[row].end > observed[row] - retention_ms:
                 olds[row] = found[0]

@@ -174,6 +174,17 @@ def test_rows_are_those_of_the_cache_before_those_of_the_store_when_read_by_key(
     assert sorted(value[0] for _, value, _ in site.cache.scan()) == ["merged", "new", "stored"]
 
 
+def test_a_removal_is_written_when_a_later_session_never_got_to_the_store(site):
+    site.put(0, 0, 1)
+    site.flush()
+    site.put(500, 500, 2, timestamp=500)
+    first, never_stored = site.cache.sessions_of([KEY])[KEY]
+    site.cache.remove([never_stored], never_stored)
+    site.cache.remove([first], first)
+    assert site.flush() == [((0, 0), None, 1, 0)]
+    assert site.store.get_many([session_store_key(KEY, 0, 0)]) == [None]
+
+
 def test_clean_sessions_are_forgotten_when_memory_runs_out(changelog):
     site = Site(changelog, max_bytes=7_000)
     for number in range(100):
