@@ -140,9 +140,7 @@ class RecordQueue:
         else:
             run = RecordBatch(
                 self.source.key_serde.cut(head.keys, first, last),
-                self.source.value_serde.cut(head.values, first, last)
-                if self._decode_values
-                else head.values[first:last],
+                self.source.value_serde.cut(head.values, first, last),
                 head.timestamps[first:last],
                 head.offsets[first:last] if head.offsets is not None else None,
                 head.headers[first:last] if head.headers is not None else None,

@@ -58,7 +58,7 @@ class Serde(Generic[T]):
         return values
 
     def cut(self, values: list[T | None], first: int, last: int) -> list[T | None]:
-        """Rows of a column that `deserialize_many` gave, with the bytes it keeps."""
+        """Rows of a column, with the bytes that `deserialize_many` has kept, if it has made the column."""
         return values[first:last]
 
     def __repr__(self) -> str:
