@@ -1,4 +1,4 @@
-"""Services that tests share: started when a test first asks, once per session."""
+"""Services that tests share: started when a test first asks, once per process. In which order tests run."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 from streamlib.testing.kafka_broker import KafkaBroker
-from tests import open_transports
+from tests import open_transports, side_by_side
 
 pytest_plugins = ["pytester"]
 
@@ -28,6 +28,17 @@ def kafka_cluster() -> Iterator[KafkaBroker]:
 def kafka_broker(kafka_cluster: KafkaBroker) -> str:
     """``host:port`` of a real Apache Kafka; tests share it, so each makes topics and groups of its own names."""
     return kafka_cluster.address
+
+
+@pytest.hookimpl(trylast=True)  # after they were shuffled
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=side_by_side.place)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with side_by_side.turn(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,6 +27,7 @@ from streamlib.errors import BrokerUnavailableError, ConfigError
 from streamlib.testing.kafka_jars import fetch_jars, find_java
 
 HOST = "127.0.0.1"
+_chance = random.SystemRandom()  # test runners seed the common one: processes beside each other would agree on ports
 TEST_JAVA_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 # Small, quick to react, and without surprises: topics are made on purpose, and no timestamp is too old or too new.
@@ -285,7 +286,7 @@ def free_port() -> int:
     Inside that range a client that knocks at a stopped broker's port may be given this very port, and so hold it.
     """
     while True:
-        port = random.randint(15_000, 31_000)  # noqa: S311
+        port = _chance.randint(15_000, 31_000)
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))

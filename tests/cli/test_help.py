@@ -51,6 +51,7 @@ def imported(script: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_command_lines_own_part_of_help_answers_at_once() -> None:
     assert best_of_ten(OWN_PART) < LIMIT_SECONDS
 
@@ -60,6 +61,7 @@ def test_the_command_line_imports_nothing_heavy_for_help() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_help_answers_at_once() -> None:
     assert best_of_ten(COMMAND) < LIMIT_SECONDS
 

@@ -242,6 +242,7 @@ async def test_poll_explains_when_the_broker_refuses_the_session_timeout(transpo
     await consumer.close()
 
 
+@pytest.mark.alone
 async def test_poll_returns_in_time_when_a_rebalance_takes_longer(transport, topic):
     listener, second = Listener(), Listener()
     consumer = transport.consumer(options(topic, Dealer(), listener, "slow-" + topic))

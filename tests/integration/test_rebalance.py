@@ -11,7 +11,7 @@ import pytest
 from tests.integration.counting import Worker, given, until
 from tests.integration.steady import Steady, longest_gaps, now_ms
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.alone]
 
 log = logging.getLogger(__name__)
 

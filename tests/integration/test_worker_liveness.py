@@ -16,7 +16,7 @@ from streamlib.record import TopicPartition
 from streamlib.transport.base import TopicSpec
 from streamlib.transport.kafka.transport import KafkaTransport
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.alone]
 
 log = logging.getLogger(__name__)
 

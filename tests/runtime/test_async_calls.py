@@ -81,6 +81,7 @@ class Gate:
         await until(enough)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_thousand_calls_of_50_ms_take_little_more_than_their_share_when_64_run_at_once(
     app: Application, ordered: bool

@@ -339,6 +339,7 @@ async def test_lock_file_names_process_and_group_when_a_worker_runs(local, direc
     await member.consumer.close()
 
 
+@pytest.mark.alone
 async def test_event_loop_keeps_turning_when_much_is_written_and_read(local):
     loop = asyncio.get_running_loop()
     longest = 0.0
