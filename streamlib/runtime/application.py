@@ -30,6 +30,7 @@ from streamlib.runtime.internal_topics import ensure_topics, wanted_topics
 from streamlib.runtime.loop_watch import HoldSampler, LoopWatch
 from streamlib.runtime.pacing import Pacing
 from streamlib.runtime.partitions import external_topics, output_topics, resolve_partitions
+from streamlib.runtime.past_times import PastTimes
 from streamlib.runtime.permissions import Permissions
 from streamlib.runtime.producer_holder import ProducerHolder
 from streamlib.runtime.rarely import Rarely
@@ -153,7 +154,9 @@ async def _open(
 
     patterns = TopicPatterns(reading, config, admin, changed) if patterns_of(topology) else None
     watch = TopicWatch(admin, topics_in_use(topology, application_id, existing), clock, patterns, ids)
-    following = (global_tables.follow, watch.follow, standbys.follow, space.follow)
+    following = [global_tables.follow, watch.follow, standbys.follow, space.follow]
+    if transport.max_workers is None:  # an embedded broker for one process deletes nothing by age
+        following.append(PastTimes(topology, config, worker.manager.running, admin, clock).follow)
     companions = [asyncio.ensure_future(worker.permissions.awaited(each)) for each in following]
     companions += _watchers(worker, consumer, admin, config, clock, metrics)
     for companion in companions:

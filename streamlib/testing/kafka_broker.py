@@ -39,6 +39,7 @@ SETTINGS = {
     "transaction.state.log.num.partitions": "4",
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "2000",
     "log.retention.ms": "-1",
+    "log.cleaner.backoff.ms": "86400000",  # it would delete the windows of old events from changelogs
     "log.message.timestamp.after.max.ms": "9223372036854775807",
     "log.cleaner.dedupe.buffer.size": "16777216",
     "broker.session.timeout.ms": "4000",  # a killed broker may come back only after that
