@@ -73,7 +73,8 @@ class PastTimes:
                 log.warning(
                     "events lie %.1f days in the past, and brokers keep the changelog %s for %.1f days: its rows are "
                     "deleted soon after they are written, and open windows are lost when the store is restored, after "
-                    "a crash say. Raise the topic's retention.ms to more than %d; and for applications to come "
+                    "a crash say. Raise the topic's retention.ms to more than %d, or set it to -1; where the topic is "
+                    'yet to be made, give the store topic_configs={"retention.ms": "-1"}, or set '
                     "windowstore_changelog_additional_retention_ms",
                     age_ms / DAY_MS,
                     topic,
