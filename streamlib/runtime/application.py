@@ -156,7 +156,7 @@ async def _open(
     watch = TopicWatch(admin, topics_in_use(topology, application_id, existing), clock, patterns, ids)
     following = [global_tables.follow, watch.follow, standbys.follow, space.follow]
     if transport.max_workers is None:  # an embedded broker for one process deletes nothing by age
-        following.append(PastTimes(topology, config, worker.manager.running, admin, clock).follow)
+        following.append(PastTimes(topology, worker.manager.running, admin, clock).follow)
     companions = [asyncio.ensure_future(worker.permissions.awaited(each)) for each in following]
     companions += _watchers(worker, consumer, admin, config, clock, metrics)
     for companion in companions:

@@ -8,55 +8,42 @@ Next: `worker`, beside which it runs; `future_times`, for the other direction.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
 
 from streamlib.clock import Clock
-from streamlib.config import StreamsConfig
 from streamlib.errors import TransportError
 from streamlib.runtime.task import Task
+from streamlib.topology.internal_topics import DAY_MS
 from streamlib.topology.topology import Topology
 from streamlib.transport.base import Admin
 
 log = logging.getLogger(__name__)
 
 SECONDS = 10.0
-DAY_MS = 86_400_000
-BY_AGE = {"window", "session"}
-"""Kinds of stores."""
 
 
 class PastTimes:
     """Warns of changelogs that are deleted while they are needed, once of each.
 
     Args:
-        topology: Says how long windows live.
-        config: Says how much longer a changelog is kept that was made for this application.
+        topology: Says which stores have windows.
         running: The tasks.
         admin: Knows how long the topics are kept.
         clock: The wall clock.
     """
 
-    def __init__(
-        self,
-        topology: Topology,
-        config: StreamsConfig,
-        running: Callable[[], Iterable[Task]],
-        admin: Admin,
-        clock: Clock,
-    ) -> None:
-        self._kept_ms = {
-            name: spec.retention_ms + config.windowstore_changelog_additional_retention_ms
-            for name, spec in topology.stores.items()
-            if spec.kind in BY_AGE
-        }
+    def __init__(self, topology: Topology, running: Callable[[], Iterable[Task]], admin: Admin, clock: Clock) -> None:
+        self._stores = {name for name, spec in topology.stores.items() if spec.expires}
         self._running = running
         self._admin = admin
         self._clock = clock
-        self._looked_at: set[str] = set()
+        self._kept_ms: dict[str, float] = {}  # by changelog
+        self._told: set[str] = set()
 
     async def follow(self) -> None:
         """Look every ten seconds, without end; what a broker does not tell is asked again."""
-        while self._kept_ms:
+        while self._stores:
             await self._clock.sleep(SECONDS)
             try:
                 await self._look()
@@ -64,12 +51,14 @@ class PastTimes:
                 log.debug("could not see how long changelogs are kept: %s", error)
 
     async def _look(self) -> None:
-        ages = {topic: age_ms for topic, age_ms in self._ages().items() if topic not in self._looked_at}
-        configs = await self._admin.topic_configs(ages) if ages else {}
+        ages = self._ages()
+        if unknown := ages.keys() - self._kept_ms.keys():
+            configs = await self._admin.topic_configs(unknown)
+            self._kept_ms.update({topic: _kept_ms(configs[topic]) for topic in unknown})
         for topic, age_ms in ages.items():
-            self._looked_at.add(topic)
-            kept_ms = int(configs[topic].get("retention.ms", -1))
-            if "delete" in configs[topic].get("cleanup.policy", "") and 0 <= kept_ms < age_ms:
+            kept_ms = self._kept_ms[topic]
+            if kept_ms < age_ms and topic not in self._told:
+                self._told.add(topic)
                 log.warning(
                     "events lie %.1f days in the past, and brokers keep the changelog %s for %.1f days: its rows are "
                     "deleted soon after they are written, and open windows are lost when the store is restored, after "
@@ -83,12 +72,20 @@ class PastTimes:
                 )
 
     def _ages(self) -> dict[str, int]:
-        """How far tasks are behind the clock, by changelog that would be deleted if it was made with this config."""
+        """How far tasks are behind the clock, by changelog of a store with windows."""
         now_ms = self._clock.time_ms()
         ages: dict[str, int] = {}
         for task in self._running():
+            if task.context.stream_time < 0:
+                continue
             age_ms = now_ms - task.context.stream_time
             for name, tp in task.stores.changelogs.items():
-                if task.context.stream_time >= 0 and age_ms > self._kept_ms.get(name, age_ms):
-                    ages[tp.topic] = max(age_ms, ages.get(tp.topic, 0))
+                if name in self._stores:
+                    ages[tp.topic] = max(age_ms, ages.get(tp.topic, age_ms))
         return ages
+
+
+def _kept_ms(configs: Mapping[str, str]) -> float:
+    """How old the records of a topic may become."""
+    kept_ms = int(configs.get("retention.ms", -1))
+    return kept_ms if kept_ms >= 0 and "delete" in configs.get("cleanup.policy", "") else inf

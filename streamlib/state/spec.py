@@ -60,6 +60,11 @@ class StoreSpec:
     supplier: Callable[[], Any] | None = None
 
     @property
+    def expires(self) -> bool:
+        """Whether its rows go when stream time has passed them by its retention, in the changelog by age, too."""
+        return self.kind in {"window", "session"}
+
+    @property
     def is_table(self) -> bool:
         """Whether it has the interface of `state.base.TimestampedStore`: rows with a timestamp, one for each key."""
         if self.kind == "session":

@@ -59,7 +59,7 @@ def internal_topics(
         if changelog is None or spec.source_topic is not None:
             continue
         configs = everywhere | {"cleanup.policy": _cleanup_policy(spec)} | dict(overrides or {})
-        if spec.kind in {"window", "session"}:
+        if spec.expires:
             configs["retention.ms"] = str(min(spec.retention_ms + additional_retention_ms, MAX_INT64))
         if spec.kind == "versioned":
             configs["min.compaction.lag.ms"] = str(min(spec.retention_ms + DAY_MS, MAX_INT64))
@@ -68,7 +68,7 @@ def internal_topics(
 
 
 def _cleanup_policy(spec: StoreSpec) -> str:
-    if spec.kind not in {"window", "session"}:
+    if not spec.expires:
         return "compact"
     # Rows of a store with duplicates have unique keys: compaction would find nothing to do.
     return "delete" if spec.retain_duplicates else "compact,delete"

@@ -14,7 +14,6 @@ from tests.runtime.conftest import Application
 TEXT = {"key_serde": serdes.STRING, "value_serde": serdes.STRING}
 DAY_MS = 86_400_000
 MINUTE = timedelta(minutes=1)
-KEPT_MS = DAY_MS + 60_000  # with no grace a changelog keeps a window for a day longer than it lasts
 
 
 @pytest.fixture(autouse=True)
@@ -65,14 +64,16 @@ async def test_nothing_is_told_when_events_are_of_now(app: Application, caplog: 
     assert await told(app, caplog, DAY_MS // 2) == []
 
 
-async def test_what_the_topic_says_counts_when_it_was_altered(
-    app: Application, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("kept_days", "set_days", "warnings"), [(40, 1, 0), (2, 40, 2)])
+async def test_what_the_topic_says_counts_when_it_differs_from_the_settings(
+    app: Application, caplog: pytest.LogCaptureFixture, kept_days: int, set_days: int, warnings: int
 ) -> None:
     async with app.opened() as transport:
         admin = await transport.admin()
-        settings = {"cleanup.policy": "compact,delete", "retention.ms": str(40 * DAY_MS)}
+        configs = {"cleanup.policy": "compact,delete", "retention.ms": str(kept_days * DAY_MS)}
         await admin.create_topics(
-            [TopicSpec(f"old-{store}-changelog", 1, 1, settings) for store in ("minutes", "visits")]
+            [TopicSpec(f"old-{store}-changelog", 1, 1, configs) for store in ("minutes", "visits")]
         )
         await admin.close()
-    assert await told(app, caplog, 30 * DAY_MS) == []
+    settings = {"windowstore_changelog_additional_retention_ms": set_days * DAY_MS}
+    assert len(await told(app, caplog, 30 * DAY_MS, **settings)) == warnings
