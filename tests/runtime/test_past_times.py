@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from streamlib import SessionWindows, StreamsBuilder, TimeWindows, Topology, serdes
-from streamlib.transport.base import TopicSpec
 from tests.runtime.conftest import Application
 
 TEXT = {"key_serde": serdes.STRING, "value_serde": serdes.STRING}
@@ -68,12 +67,7 @@ async def test_nothing_is_told_when_events_are_of_now(app: Application, caplog: 
 async def test_what_the_topic_says_counts_when_it_differs_from_the_settings(
     app: Application, caplog: pytest.LogCaptureFixture, kept_days: int, set_days: int, warnings: int
 ) -> None:
-    async with app.opened() as transport:
-        admin = await transport.admin()
-        configs = {"cleanup.policy": "compact,delete", "retention.ms": str(kept_days * DAY_MS)}
-        await admin.create_topics(
-            [TopicSpec(f"old-{store}-changelog", 1, 1, configs) for store in ("minutes", "visits")]
-        )
-        await admin.close()
+    configs = {"cleanup.policy": "compact,delete", "retention.ms": str(kept_days * DAY_MS)}
+    await app.create(1, "old-minutes-changelog", "old-visits-changelog", **configs)
     settings = {"windowstore_changelog_additional_retention_ms": set_days * DAY_MS}
     assert len(await told(app, caplog, 30 * DAY_MS, **settings)) == warnings
