@@ -88,9 +88,23 @@ class Workers:
         await until(lambda: all(len(self.tasks(name)) == count for name, count in tasks.items()))
 
     async def copies(self, name: str, count: int) -> None:
-        """Return when a worker keeps so many copies, and they are complete."""
-        standbys = self.running[name]._worker.manager.standbys
-        await until(lambda: len(standbys.tasks) == count and all(copy.lag == 0 for copy in standbys.tasks.values()))
+        """Return when a worker keeps so many copies, and they are complete.
+
+        A copy's own lag is as old as its last look at the broker, so it may miss what was just written.
+        """
+        copies = self.running[name]._worker.manager.standbys.tasks
+        await until(lambda: len(copies) == count)
+        topics = {tp.topic for copy in copies.values() for tp in copy.stores.changelogs.values()}
+        async with self.app.opened() as transport:
+            admin = await transport.admin()
+            ends = await admin.end_offsets([TopicPartition(topic, n) for topic in topics for n in range(PARTITIONS)])
+            await admin.close()
+        marker = self.app.guarantee == "exactly_once_v2"  # it ends a transaction; a copy may stand before it
+
+        def complete(copy) -> bool:
+            return copy.lag == 0 and all(ends[tp] - at <= marker for tp, at in copy.next_offsets.items())
+
+        await until(lambda: len(copies) == count and all(complete(copy) for copy in copies.values()))
 
     async def produce(self, rounds: int = 1) -> None:
         await self.app.produce("in", [(f"k{n}", "x", n) for _ in range(rounds) for n in range(KEYS)])
